@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import deque
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 
 Cell = tuple[int, int]
 
@@ -47,11 +47,23 @@ class GridLevel:
     start: Cell
     goal: Cell
 
-    @property
+    @cached_property
     def level_id(self) -> str:
         """Content hash of the level, 16 hexadecimal digits: equal levels have equal ids, whatever made them."""
-        content = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+        return self._hash(())
+
+    @cached_property
+    def layout_id(self) -> str:
+        """The same without the board's place on the canvas: a shifted copy of a level has the same layout."""
+        return self._hash(("canvas", "offset"))
+
+    def _hash(self, without: tuple[str, ...]) -> str:
+        content = {name: value for name, value in self._values().items() if name not in without}
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _values(self) -> dict[str, object]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def cell_size(self) -> float:
@@ -91,39 +103,45 @@ class GridLevel:
         return [other for other in around if self.open_between(cell, other)]
 
     def distances(self, source: Cell) -> dict[Cell, int]:
-        """Steps from ``source`` to every cell that can be reached."""
+        """Steps from ``source`` to every cell that can be reached, nearest first."""
         found = {source: 0}
-        queue = deque([source])
-        while queue:
-            cell = queue.popleft()
+        order = [source]
+        for cell in order:
             for other in self.neighbours(cell):
                 if other not in found:
                     found[other] = found[cell] + 1
-                    queue.append(other)
+                    order.append(other)
         return found
 
+    @cached_property
+    def solution(self) -> Solution | None:
+        """The shortest paths from start to goal, one of them and their number; ``None`` if there is none."""
+        distance = self.distances(self.goal)
+        if self.start not in distance:
+            return None
+        nearer: dict[Cell, list[Cell]] = {}
+        counts: dict[Cell, int] = {}
+        for cell, steps in distance.items():
+            nearer[cell] = [other for other in self.neighbours(cell) if distance[other] == steps - 1]
+            counts[cell] = sum(counts[other] for other in nearer[cell]) if steps else 1
+        path = [self.start]
+        while path[-1] != self.goal:
+            path.append(min(nearer[path[-1]]))
+        return Solution(path=tuple(path), count=counts[self.start])
+
     def solve(self) -> Solution:
-        """The shortest paths from start to goal: one of them, and how many there are.
+        """`solution` of a level that must have one.
 
         Raises:
             ValueError: if the goal cannot be reached.
         """
-        distance = self.distances(self.goal)
-        if self.start not in distance:
+        if self.solution is None:
             raise ValueError(f"level {self.level_id}: the goal {self.goal} cannot be reached from {self.start}")
-        counts: dict[Cell, int] = {self.goal: 1}
-        for cell in sorted(distance, key=lambda c: distance[c]):
-            if cell != self.goal:
-                counts[cell] = sum(counts[o] for o in self.neighbours(cell) if distance.get(o) == distance[cell] - 1)
-        path = [self.start]
-        while path[-1] != self.goal:
-            here = path[-1]
-            path.append(min(o for o in self.neighbours(here) if distance.get(o) == distance[here] - 1))
-        return Solution(path=tuple(path), count=counts[self.start])
+        return self.solution
 
     def to_state(self) -> dict[str, object]:
         """The level as plain JSON values, the ``state`` column of the data set."""
-        return json.loads(json.dumps(asdict(self)))
+        return json.loads(json.dumps(self._values()))
 
     @classmethod
     def from_state(cls, state: dict) -> GridLevel:

@@ -39,7 +39,9 @@ TASK_SCHEMA = pa.schema(
         _field("solution", pa.list_(pa.list_(pa.int32())), "places from start to goal; (row, column) in grid families"),
         _field("steps", pa.int32(), "moves of the shortest solution"),
         _field("shortest_solutions", pa.int64(), "number of equally short solutions; 1 by contract"),
-        _field("trajectory", pa.list_(pa.list_(pa.float32())), "player centre (x, y) per frame, fractions of the frame"),
+        _field(
+            "trajectory", pa.list_(pa.list_(pa.float32())), "player centre (x, y) per frame, fractions of the frame"
+        ),
     ],
     metadata={"wan_r1.schema": "tasks", "wan_r1.schema_version": SCHEMA_VERSION},
 )

@@ -1,0 +1,235 @@
+"""What a family of levels is, and the common part of the families on a grid.
+
+A family is one module in `wan_r1.tasks.families` that defines ``FAMILY``. A family on a grid derives from `GridFamily`
+and says three things: how to draw a board at random (`GridFamily.draw`), how long its solutions are (`GridFamily.steps`)
+and what the prompt says (`GridFamily.prompt`); placing, checking, rendering and timing are common.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wan_r1.config import ConfigError
+from wan_r1.tasks.level import MOVES, Cell, GridLevel
+from wan_r1.tasks.render import cell_pixels, draw_background, draw_player
+from wan_r1.tasks.textures import Texture
+
+DIFFICULTIES = ("easy", "medium", "hard")
+
+MIN_CANVAS = 4
+"""Smallest canvas, in cells, on which the three difficulties differ."""
+
+_DRAWS = 20_000
+"""Boards drawn before a family is declared unable to make a level; a healthy one needs fewer than a hundred."""
+
+
+class Family(Protocol):
+    """The interface of a family."""
+
+    name: str
+
+    def generate(
+        self, rng: np.random.Generator, difficulty: str, canvas: int, max_steps: int | None = None
+    ) -> GridLevel:
+        """A level with exactly one shortest solution, of at most ``max_steps`` moves."""
+
+    def from_state(self, state: Mapping[str, Any]) -> GridLevel:
+        """The level that the ``state`` column describes; `ValueError` if it describes none."""
+
+    def render(
+        self, level: GridLevel, texture: Texture, positions: NDArray[np.floating] | None, size: int
+    ) -> NDArray[np.uint8]:
+        """Frames ``[F, H, W, 3]`` with the player at ``positions`` ``[F, 2]``; ``None``: one frame without the player."""
+
+    def prompt(self, texture: Texture) -> str:
+        """What the video model is told."""
+
+    def trajectory(self, level: GridLevel, frames: int, steps_per_frame: float) -> NDArray[np.float32]:
+        """Player centre (x, y) per frame as fractions of the frame, ``[F, 2]``, ending at rest on the goal."""
+
+    def shortest_allowed(self, difficulty: str, canvas: int) -> int:
+        """Fewest moves a level of this difficulty may have: what a video must at least have room for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """A drawn board, before it is placed on the canvas; fields as in `GridLevel`."""
+
+    start: Cell
+    goal: Cell
+    blocked: tuple[Cell, ...] = ()
+    right_walls: tuple[Cell, ...] = ()
+    down_walls: tuple[Cell, ...] = ()
+
+
+class GridFamily:
+    """Base of the families on a grid."""
+
+    name: ClassVar[str]
+    checkered: ClassVar[bool] = False
+    """Whether every other cell of the floor is shaded, for families whose cells no walls show."""
+
+    def draw(self, dice: random.Random, difficulty: str, side: int, low: int, high: int) -> Board | None:
+        """A random board of ``side x side`` cells that should take ``low`` to ``high`` moves.
+
+        `generate` keeps it only if it does and has exactly one shortest solution, so a family may propose boards freely
+        as long as enough of them pass; ``None`` is a proposal given up.
+        """
+        raise NotImplementedError
+
+    def steps(self, difficulty: str, side: int) -> tuple[int, int]:
+        """Fewest and most moves of a solution on a board of ``side x side`` cells."""
+        raise NotImplementedError
+
+    def prompt(self, texture: Texture) -> str:
+        """What the video model is told."""
+        raise NotImplementedError
+
+    def side(self, difficulty: str, canvas: int) -> int:
+        """Cells per side of the board on a canvas.
+
+        On a canvas of 4 cells: easy and medium 3, hard 4; of 8: 3, 5, 7; of 12: 5, 8, 11; of 16: 7, 11, 15. A canvas of
+        more than 5 cells always keeps one free, so that no board is found at a fixed place.
+        """
+        if difficulty not in DIFFICULTIES:
+            raise ConfigError(f"difficulty={difficulty!r} is unknown; allowed: {', '.join(DIFFICULTIES)}")
+        if canvas < MIN_CANVAS:
+            raise ConfigError(f"canvas={canvas} is too small; use at least {MIN_CANVAS} cells")
+        if difficulty == "hard":
+            return canvas if canvas <= 5 else canvas - 1
+        return max(3, int(canvas * {"easy": 0.45, "medium": 0.7}[difficulty]))
+
+    def shortest_allowed(self, difficulty: str, canvas: int) -> int:
+        """Fewest moves a level of this difficulty may have."""
+        return self.steps(difficulty, self.side(difficulty, canvas))[0]
+
+    def generate(
+        self, rng: np.random.Generator, difficulty: str, canvas: int, max_steps: int | None = None
+    ) -> GridLevel:
+        """A level with exactly one shortest solution.
+
+        Args:
+            rng: the only source of randomness; one draw is taken from it.
+            difficulty: one of `DIFFICULTIES`.
+            canvas: cells per side of the frame.
+            max_steps: most moves that the video has room for.
+
+        Raises:
+            ConfigError: if the difficulty is unknown, the canvas too small or ``max_steps`` below its fewest moves.
+        """
+        side = self.side(difficulty, canvas)
+        low, high = self.steps(difficulty, side)
+        if max_steps is not None:
+            high = min(high, max_steps)
+        if low > high:
+            raise ConfigError(
+                f"{self.name} levels of difficulty={difficulty!r} on canvas={canvas} take at least {low} moves, but the "
+                f"video has room for {high}; use at least {low + 1} frames at one cell a frame, or an easier difficulty"
+            )
+        # Python's generator is several times faster than numpy's for single small draws.
+        dice = random.Random(int(rng.integers(2**63)))
+        for _ in range(_DRAWS):
+            board = self.draw(dice, difficulty, side, low, high)
+            if board is None:
+                continue
+            level = GridLevel(
+                family=self.name,
+                rows=side,
+                columns=side,
+                canvas=canvas,
+                offset=(dice.randrange(canvas - side + 1), dice.randrange(canvas - side + 1)),
+                blocked=tuple(sorted(board.blocked)),
+                right_walls=tuple(sorted(board.right_walls)),
+                down_walls=tuple(sorted(board.down_walls)),
+                start=board.start,
+                goal=board.goal,
+            )
+            solution = level.solution
+            if solution is not None and solution.count == 1 and low <= solution.steps <= high:
+                return level
+        raise RuntimeError(
+            f"family {self.name!r} drew {_DRAWS} boards for difficulty={difficulty!r}, canvas={canvas}, none of which has "
+            f"one shortest solution of {low} to {high} moves: its draw() and steps() do not fit each other"
+        )
+
+    def from_state(self, state: Mapping[str, Any]) -> GridLevel:
+        """The level that the ``state`` column describes.
+
+        Raises:
+            ValueError: if it describes none, or one of another family.
+        """
+        level = GridLevel.from_state(dict(state))
+        if level.family != self.name:
+            raise ValueError(f"level state is of family {level.family!r}, not {self.name!r}")
+        return level
+
+    def render(
+        self, level: GridLevel, texture: Texture, positions: NDArray[np.floating] | None, size: int
+    ) -> NDArray[np.uint8]:
+        """Frames with the player at ``positions``, or one frame without the player.
+
+        Args:
+            level: what to draw.
+            texture: its colours.
+            positions: ``[F, 2]`` player centres (x, y) as fractions of the frame, or ``None``.
+            size: height and width in pixels, a multiple of the level's canvas.
+
+        Returns:
+            RGB frames, ``[F, H, W, 3]``; without positions ``[1, H, W, 3]``.
+        """
+        background = draw_background(level, texture, size, checkered=self.checkered)
+        if positions is None:
+            return background[None]
+        return draw_player(background, positions, texture.player, cell_pixels(size, level.canvas))
+
+    def trajectory(self, level: GridLevel, frames: int, steps_per_frame: float) -> NDArray[np.float32]:
+        """Constant speed along the solution, then rest on the goal.
+
+        Raises:
+            ConfigError: if the solution does not fit in the frames.
+        """
+        path = np.array([level.center(cell) for cell in level.solve().path])
+        steps = len(path) - 1
+        walked = np.arange(frames) * steps_per_frame
+        # The tolerance is for speeds such as 0.1 that no float holds exactly.
+        if walked[-1] < steps - 1e-6:
+            needed = 1 + int(np.ceil(steps / steps_per_frame - 1e-6))
+            raise ConfigError(
+                f"a solution of {steps} moves does not fit in frames={frames} at steps_per_frame={steps_per_frame}; "
+                f"use at least {needed} frames"
+            )
+        cells = np.arange(steps + 1)
+        return np.stack([np.interp(walked, cells, path[:, axis]) for axis in (0, 1)], axis=1).astype(np.float32)
+
+
+@lru_cache(maxsize=64)
+def around_cells(side: int) -> dict[Cell, list[Cell]]:
+    """The neighbours of each cell of an open board of ``side x side`` cells."""
+    cells = [(row, column) for row in range(side) for column in range(side)]
+    return {
+        (row, column): [
+            (row + down, column + right)
+            for down, right in MOVES.values()
+            if 0 <= row + down < side and 0 <= column + right < side
+        ]
+        for row, column in cells
+    }
+
+
+def steps_from(adjacent: Mapping[Cell, list[Cell]], source: Cell) -> dict[Cell, int]:
+    """Moves from ``source`` to each cell that can be reached, nearest first."""
+    found = {source: 0}
+    order = [source]
+    for cell in order:
+        for other in adjacent[cell]:
+            if other not in found:
+                found[other] = found[cell] + 1
+                order.append(other)
+    return found
