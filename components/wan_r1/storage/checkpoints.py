@@ -1,8 +1,8 @@
 """Checkpoints: files under a step's prefix and a manifest, written last, that makes them one thing.
 
 Layout: ``<prefix>/step-00000100/<file>`` and ``<prefix>/step-00000100/manifest.json`` with size and SHA-256 of every
-file. The manifest is written with ``If-None-Match: *`` after all files. What has no manifest does not exist, so a stage that
-is killed while it writes leaves nothing that a reader could take for a checkpoint.
+file. The manifest is written with ``If-None-Match: *`` after all files. What has no manifest does not exist, so a
+stage that is killed while it writes leaves nothing that a reader could take for a checkpoint.
 """
 
 from __future__ import annotations

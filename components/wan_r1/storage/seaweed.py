@@ -42,7 +42,7 @@ class SeaweedServer:
     """A SeaweedFS server as a context manager: started and ready on entry, stopped on exit.
 
     It ends with the ``with`` block, on an exception, on SIGINT and SIGTERM, and when this process dies. Data,
-    credentials (mode 0600) and the log stay in the folder, so a later server on the same folder has the same objects and keys.
+    credentials (mode 0600) and the log stay in the folder, so a later server there has the same objects and keys.
 
     Args:
         folder: data folder, made if need be; one server at a time may use it.
