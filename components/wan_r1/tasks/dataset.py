@@ -1,173 +1,241 @@
-"""Tasks: one level with its pictures, words and solution, as the data set's rows hold it."""
+"""The data set on disk: a folder of Parquet files under `TASK_SCHEMA`, written and read row group by row group."""
 
 from __future__ import annotations
 
-import zlib
-from dataclasses import dataclass
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from wan_r1.config import ConfigError
-from wan_r1.tasks.families import get_family
-from wan_r1.tasks.level import Cell, GridLevel
-from wan_r1.tasks.schema import SPLITS
-from wan_r1.tasks.textures import get_texture
+from wan_r1.tasks.families import FAMILIES
+from wan_r1.tasks.level import GridLevel
+from wan_r1.tasks.schema import SPLITS, TASK_SCHEMA, DataContractError, schema_faults
+from wan_r1.tasks.task import Task, make_level, make_task, room_for_steps, split_of
+from wan_r1.tasks.video import MediaError, decode_image, decode_video, encode_image, encode_video
 
-SPLIT_SHARES = {"train": 0.5, "validation": 0.06, "prompts": 0.24, "test": 0.1, "harder": 0.1}
-"""Share of all layouts that belongs to each split. A layout's hash alone decides its split, so splits share no level,
-not even a shifted one, whichever machine makes which part of them. Changing the shares changes every data set."""
+__all__ = [
+    "Task",
+    "data_files",
+    "dataset_sha256",
+    "make_level",
+    "make_task",
+    "read_tasks",
+    "room_for_steps",
+    "split_of",
+    "write_tasks",
+]
 
+_ROW_GROUP = 64
+"""Rows that are in memory together; a lossless video of 81 frames at 512 px is about a tenth of a megabyte."""
 
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """One row of the data set, decoded.
-
-    Attributes:
-        level_id: content hash of the level.
-        family: its family.
-        difficulty: easy, medium or hard.
-        texture: name of its texture.
-        split: train, validation, prompts, test or harder.
-        index: place within (family, split).
-        prompt: what the video model is told.
-        first_frame: frame 0, RGB ``[H, W, 3]``.
-        video: the solution's video ``[F, H, W, 3]``, or ``None`` where there is no demonstration or it was not read.
-        frames: F.
-        height: H.
-        width: W.
-        fps: frames per second.
-        level: the level.
-        solution: cells from start to goal.
-        trajectory: player centre (x, y) per frame, fractions of the frame, ``[F, 2]``.
-    """
-
-    level_id: str
-    family: str
-    difficulty: str
-    texture: str
-    split: str
-    index: int
-    prompt: str
-    first_frame: NDArray[np.uint8]
-    video: NDArray[np.uint8] | None
-    frames: int
-    height: int
-    width: int
-    fps: float
-    level: GridLevel
-    solution: tuple[Cell, ...]
-    trajectory: NDArray[np.float32]
+_MEDIA = ("first_frame", "video")
 
 
-def split_of(layout_id: str) -> str:
-    """The split a layout belongs to, by its hash and `SPLIT_SHARES`."""
-    place = int(layout_id, 16) / 16 ** len(layout_id)
-    for split, share in SPLIT_SHARES.items():
-        if place < share:
-            return split
-        place -= share
-    return split
-
-
-def make_level(
-    family: str, difficulty: str, *, seed: int, split: str, index: int, canvas: int, max_steps: int, attempt: int = 0
-) -> GridLevel:
-    """The level of one place in a data set: a pure function of its arguments.
-
-    Args:
-        family: name of the family.
-        difficulty: easy, medium or hard.
-        seed: the data set's seed.
-        split: the split; the level's layout belongs to it by `split_of`.
-        index: place within (family, split).
-        canvas: cells per side of the frame.
-        max_steps: most moves that the video has room for.
-        attempt: 0 for the place's first level, higher where lower ones repeat a level of an earlier place.
-
-    Raises:
-        ConfigError: if a name is unknown or the difficulty impossible.
-    """
-    if split not in SPLITS:
-        raise ConfigError(f"split={split!r} is unknown; allowed: {', '.join(SPLITS)}")
-    maker = get_family(family)
-    names = [zlib.crc32(name.encode()) for name in (family, split)]
-    rng = np.random.default_rng(np.random.SeedSequence([seed, *names, index, attempt]))
-    while True:
-        level = maker.generate(rng, difficulty, canvas, max_steps)
-        if split_of(level.layout_id) == split:
-            return level
-
-
-def make_task(
-    family: str,
-    difficulty: str,
-    texture: str,
+def write_tasks(
+    tasks: Iterable[Task],
+    path: Path | str,
     *,
-    seed: int,
-    split: str,
-    index: int,
-    frames: int,
-    size: int,
-    canvas: int,
-    steps_per_frame: float,
-    fps: float = 8.0,
-    attempt: int = 0,
-) -> Task:
-    """One task: a pure function of its arguments.
+    lossless: bool = True,
+    metadata: Mapping[str, str] | None = None,
+    row_group: int = _ROW_GROUP,
+) -> int:
+    """Write one Parquet file, whole or not at all, holding one row group in memory.
 
     Args:
-        family: name of the family.
-        difficulty: easy, medium or hard.
-        texture: name of the texture.
-        seed: the data set's seed.
-        split: the split; in `prompts` the task has no video.
-        index: place within (family, split).
-        frames: frames of the video.
-        size: height and width in pixels, a multiple of ``canvas``.
-        canvas: cells per side of the frame.
-        steps_per_frame: speed of the player in cells a frame.
-        fps: frames per second, of the video file only.
-        attempt: see `make_level`.
+        tasks: the rows in order; an iterator is consumed as it is written.
+        path: the file, ending in ``.parquet``; its folder is made.
+        lossless: see `wan_r1.tasks.video.encode_video`.
+        metadata: what to add to the schema's metadata, such as the commit and the config's hash.
+        row_group: rows per row group.
+
+    Returns:
+        Rows written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    schema = TASK_SCHEMA.with_metadata({**(TASK_SCHEMA.metadata or {}), **(metadata or {})})
+    small = [name for name in TASK_SCHEMA.names if name not in _MEDIA]
+    unfinished = path.with_name(path.name + ".unfinished")
+    rows = 0
+    tasks = iter(tasks)
+    with pq.ParquetWriter(unfinished, schema, compression="zstd", use_dictionary=small) as writer:
+        while group := [_encode(task, lossless) for task in itertools.islice(tasks, row_group)]:
+            writer.write_table(pa.Table.from_pylist(group, schema=schema), row_group_size=row_group)
+            rows += len(group)
+    unfinished.replace(path)
+    return rows
+
+
+def read_tasks(
+    folder: Path | str,
+    *,
+    split: str | None = None,
+    family: str | None = None,
+    limit: int | None = None,
+    videos: bool = True,
+) -> list[Task]:
+    """Tasks of a data set, ordered by (index, family, split), so that a limit takes the same from each family.
+
+    Args:
+        folder: the data set's folder, or one of its files.
+        split: only this split.
+        family: only this family.
+        limit: at most this many tasks.
+        videos: whether to decode the videos; if not, ``video`` is ``None``.
 
     Raises:
-        ConfigError: if a name is unknown or the numbers do not fit each other.
+        ConfigError: if the split or the family is unknown.
+        DataContractError: naming the file that is missing, damaged or of another schema or version, or the bad row.
     """
-    max_steps = room_for_steps(frames, steps_per_frame)
-    level = make_level(
-        family,
-        difficulty,
-        seed=seed,
-        split=split,
-        index=index,
-        canvas=canvas,
-        max_steps=max_steps,
-        attempt=attempt,
-    )
-    maker, look = get_family(family), get_texture(texture)
-    trajectory = maker.trajectory(level, frames, steps_per_frame)
-    video = maker.render(level, look, trajectory if split != "prompts" else trajectory[:1], size)
-    return Task(
-        level_id=level.level_id,
-        family=family,
-        difficulty=difficulty,
-        texture=texture,
-        split=split,
-        index=index,
-        prompt=maker.prompt(look),
-        first_frame=video[0],
-        video=video if split != "prompts" else None,
-        frames=frames,
-        height=size,
-        width=size,
-        fps=fps,
-        level=level,
-        solution=level.solve().path,
-        trajectory=trajectory,
-    )
+    if split is not None and split not in SPLITS:
+        raise ConfigError(f"split={split!r} is unknown; allowed: {', '.join(SPLITS)}")
+    if family is not None and family not in FAMILIES:
+        raise ConfigError(f"family={family!r} is unknown; allowed: {', '.join(sorted(FAMILIES))}")
+    wanted: list[tuple[int, str, str, Path, int]] = []
+    for file in data_files(folder):
+        keys = open_data_file(file).read(columns=["index", "family", "split"]).to_pydict()
+        for row, (index, kind, part) in enumerate(zip(*keys.values(), strict=True)):
+            if split in (None, part) and family in (None, kind):
+                wanted.append((index, kind, part, file, row))
+    wanted.sort()
+    found: dict[tuple[Path, int], Task] = {}
+    by_file: dict[Path, list[int]] = {}
+    for _, _, _, file, row in wanted[:limit]:
+        by_file.setdefault(file, []).append(row)
+    for file, rows in by_file.items():
+        for row, values in _read_rows(file, sorted(rows), videos):
+            found[file, row] = decode_task(values, f"{file}, row {row}")
+    return [found[file, row] for _, _, _, file, row in wanted[:limit]]
 
 
-def room_for_steps(frames: int, steps_per_frame: float) -> int:
-    """Most moves that a video of ``frames`` frames can show."""
-    # The tolerance is for speeds such as 0.1 that no float holds exactly.
-    return int((frames - 1) * steps_per_frame + 1e-6)
+def data_files(folder: Path | str) -> list[Path]:
+    """The Parquet files of a data set in the order of their names.
+
+    Raises:
+        DataContractError: if there is none.
+    """
+    path = Path(folder)
+    files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
+    if not files:
+        raise DataContractError(f"{path} has no Parquet file; it is not a data set that generate_tasks has written")
+    return files
+
+
+def open_data_file(file: Path) -> pq.ParquetFile:
+    """A Parquet file of the data set, its schema checked.
+
+    Raises:
+        DataContractError: naming the file if it is damaged or of another schema or version.
+    """
+    try:
+        parquet = pq.ParquetFile(file)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataContractError(f"{file} is no readable Parquet file: {error}") from error
+    faults = schema_faults(parquet.schema_arrow)
+    if faults:
+        raise DataContractError(f"{file}: {'; '.join(faults)}. Make the data set again with this version")
+    return parquet
+
+
+def dataset_sha256(folder: Path | str) -> str:
+    """SHA-256 over the names and contents of a data set's files: equal for equal data, wherever it lies.
+
+    Raises:
+        DataContractError: if the folder has no data.
+    """
+    total = hashlib.sha256()
+    root = Path(folder)
+    for file in data_files(root):
+        name = file.name if root.is_file() else file.relative_to(root).as_posix()
+        with file.open("rb") as stream:
+            total.update(f"{name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def decode_task(values: Mapping[str, Any], place: str) -> Task:
+    """A row as a `Task`.
+
+    Args:
+        values: the row's values by column; without ``video`` the task has none.
+        place: the file and the row, for messages.
+
+    Raises:
+        DataContractError: naming the place if a picture, a video or the state cannot be read.
+    """
+    try:
+        media = values.get("video")
+        return Task(
+            **{name: values[name] for name in ("level_id", "family", "difficulty", "texture", "split", "index")},
+            prompt=values["prompt"],
+            first_frame=decode_image(values["first_frame"]["bytes"]),
+            video=decode_video(media["bytes"]) if media else None,
+            frames=values["frames"],
+            height=values["height"],
+            width=values["width"],
+            fps=values["fps"],
+            level=decode_level(values["family"], values["state"]),
+            solution=tuple((row, column) for row, column in values["solution"]),
+            trajectory=np.array(values["trajectory"], np.float32).reshape(-1, 2),
+        )
+    except (MediaError, ValueError, TypeError) as error:
+        raise DataContractError(f"{place}, level {values['level_id']}: {error}") from error
+
+
+def decode_level(family: str, state: str) -> GridLevel:
+    """The level of a row.
+
+    Raises:
+        ValueError: if the family is unknown or the state describes none of its levels.
+    """
+    if family not in FAMILIES:
+        raise ValueError(f"family={family!r} is unknown; allowed: {', '.join(sorted(FAMILIES))}")
+    values = json.loads(state)
+    if not isinstance(values, dict):
+        raise ValueError(f"level state is {type(values).__name__}; expected an object")
+    return FAMILIES[family].from_state(values)
+
+
+def _encode(task: Task, lossless: bool) -> dict[str, Any]:
+    video = None if task.video is None else {"bytes": encode_video(task.video, task.fps, lossless), "path": None}
+    solution = task.level.solve()
+    return {
+        "level_id": task.level_id,
+        "family": task.family,
+        "difficulty": task.difficulty,
+        "texture": task.texture,
+        "split": task.split,
+        "index": task.index,
+        "prompt": task.prompt,
+        "first_frame": {"bytes": encode_image(task.first_frame), "path": None},
+        "video": video,
+        "frames": task.frames,
+        "height": task.height,
+        "width": task.width,
+        "fps": task.fps,
+        "state": json.dumps(task.level.to_state(), separators=(",", ":")),
+        "solution": [list(cell) for cell in task.solution],
+        "steps": solution.steps,
+        "shortest_solutions": solution.count,
+        "trajectory": task.trajectory.tolist(),
+    }
+
+
+def _read_rows(file: Path, rows: list[int], videos: bool) -> Iterable[tuple[int, dict[str, Any]]]:
+    """The given rows (ascending) of a file with their numbers, one row group in memory at a time."""
+    parquet = open_data_file(file)
+    columns = [name for name in TASK_SCHEMA.names if videos or name != "video"]
+    first = 0
+    for group in range(parquet.num_row_groups):
+        last = first + parquet.metadata.row_group(group).num_rows
+        inside = [row for row in rows if first <= row < last]
+        if inside:
+            table = parquet.read_row_group(group, columns=columns).take([row - first for row in inside])
+            yield from zip(inside, table.to_pylist(), strict=True)
+        first = last

@@ -1,8 +1,8 @@
 """What a family of levels is, and the common part of the families on a grid.
 
 A family is one module in `wan_r1.tasks.families` that defines ``FAMILY``. A family on a grid derives from `GridFamily`
-and says three things: how to draw a board at random (`GridFamily.draw`), how long its solutions are (`GridFamily.steps`)
-and what the prompt says (`GridFamily.prompt`); placing, checking, rendering and timing are common.
+and says three things: how to draw a board at random (`GridFamily.draw`), how long its solutions are
+(`GridFamily.steps`) and what the prompt says (`GridFamily.prompt`); placing, checking, rendering and timing are common.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Family(Protocol):
     def render(
         self, level: GridLevel, texture: Texture, positions: NDArray[np.floating] | None, size: int
     ) -> NDArray[np.uint8]:
-        """Frames ``[F, H, W, 3]`` with the player at ``positions`` ``[F, 2]``; ``None``: one frame without the player."""
+        """Frames ``[F, H, W, 3]`` with the player at ``positions`` ``[F, 2]``; ``None`` gives one without the player."""
 
     def prompt(self, texture: Texture) -> str:
         """What the video model is told."""
@@ -130,8 +130,8 @@ class GridFamily:
             high = min(high, max_steps)
         if low > high:
             raise ConfigError(
-                f"{self.name} levels of difficulty={difficulty!r} on canvas={canvas} take at least {low} moves, but the "
-                f"video has room for {high}; use at least {low + 1} frames at one cell a frame, or an easier difficulty"
+                f"{self.name} levels of difficulty={difficulty!r} on canvas={canvas} take at least {low} moves, but "
+                f"max_steps={max_steps}; use at least {low}, or an easier difficulty"
             )
         # Python's generator is several times faster than numpy's for single small draws.
         dice = random.Random(int(rng.integers(2**63)))
@@ -155,8 +155,8 @@ class GridFamily:
             if solution is not None and solution.count == 1 and low <= solution.steps <= high:
                 return level
         raise RuntimeError(
-            f"family {self.name!r} drew {_DRAWS} boards for difficulty={difficulty!r}, canvas={canvas}, none of which has "
-            f"one shortest solution of {low} to {high} moves: its draw() and steps() do not fit each other"
+            f"family {self.name!r} drew {_DRAWS} boards for difficulty={difficulty!r}, canvas={canvas}, none of which "
+            f"has one shortest solution of {low} to {high} moves: its draw() and steps() do not fit each other"
         )
 
     def from_state(self, state: Mapping[str, Any]) -> GridLevel:

@@ -34,8 +34,8 @@ def cell_pixels(size: int, canvas: int) -> int:
     if size % canvas or size // canvas < MIN_CELL:
         better = max(MIN_CELL, round(size / canvas)) * canvas
         raise ConfigError(
-            f"size={size} px does not suit canvas={canvas}: it must be a multiple of {canvas} with at least {MIN_CELL} px "
-            f"a cell, such as {better}"
+            f"size={size} px does not suit canvas={canvas}: it must be a multiple of {canvas} with at least {MIN_CELL} "
+            f"px a cell, such as {better}"
         )
     return size // canvas
 

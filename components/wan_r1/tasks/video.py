@@ -46,7 +46,9 @@ def encode_video(frames: NDArray[np.uint8], fps: float, lossless: bool) -> bytes
         stream.height, stream.width, stream.pix_fmt = height, width, pixels
         stream.thread_count = 1
         for image in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            # OpenCV converts on this thread; the encoder's own conversion starts a pool of threads for each frame.
+            data = image if lossless else cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(data), format=pixels)))
         container.mux(stream.encode())
     return file.getvalue()
 
@@ -61,13 +63,23 @@ def decode_video(data: bytes) -> NDArray[np.uint8]:
         with av.open(io.BytesIO(data)) as container:
             if not container.streams.video:
                 raise MediaError(f"the {len(data)} bytes hold no video stream")
-            container.streams.video[0].thread_type = "NONE"
-            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1
+            frames = [_rgb(frame) for frame in container.decode(stream)]
     except (av.FFmpegError, OSError) as error:
         raise MediaError(f"the {len(data)} bytes are no readable video: {error}") from error
     if not frames:
         raise MediaError(f"the video of {len(data)} bytes has no frames")
     return np.stack(frames)
+
+
+def _rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    # The two formats that `encode_video` writes, without the threads that a conversion by PyAV starts for each frame.
+    if frame.format.name == "gbrp":
+        return frame.to_ndarray()
+    if frame.format.name == "yuv420p":
+        return cv2.cvtColor(frame.to_ndarray(), cv2.COLOR_YUV2RGB_I420)
+    return frame.to_ndarray(format="rgb24")
 
 
 def encode_image(image: NDArray[np.uint8]) -> bytes:

@@ -24,7 +24,7 @@ class Regular(GridFamily):
         }[difficulty]
 
     def draw(self, dice: random.Random, difficulty: str, side: int, low: int, high: int) -> Board | None:
-        """A tree grown mostly from its newest cell (long corridors), at times from any cell (so that every tree can be)."""
+        """A tree that grows mostly from its newest cell (long corridors), at times from any (so no tree is left out)."""
         around = around_cells(side)
         root = dice.randrange(side), dice.randrange(side)
         adjacent: dict[Cell, list[Cell]] = {root: []}
