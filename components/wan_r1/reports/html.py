@@ -15,7 +15,7 @@ from typing import Any
 
 from wan_r1.reports.style import SCRIPT, page_style
 
-UNDEFINED = "–"
+UNDEFINED = "\N{EN DASH}"
 """Shown where a value is undefined (no data, or not a number)."""
 
 # The policy makes "no external request" a property that the browser enforces, not a hope.

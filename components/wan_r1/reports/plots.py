@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from wan_r1.reports.html import Html, escape, show
+from wan_r1.reports.html import UNDEFINED, Html, escape, show
 from wan_r1.reports.style import SERIES_COLOURS, plot_style
 
 _WIDTH = 400
@@ -284,7 +284,7 @@ def _draw_intervals(plot: IntervalPlot) -> tuple[str, float]:
     for number, entry in enumerate(plot.intervals):
         middle = top + row * (number + 0.5)
         parts.append(f'<text x="{left - 10:.1f}" y="{middle + 4}" text-anchor="end">{escape(entry.label)}</text>')
-        shown = "–" if entry.value is None else f"{100 * entry.value:.1f}"
+        shown = UNDEFINED if entry.value is None else f"{100 * entry.value:.1f}"
         parts.append(f'<text class="soft" x="{right + 10:.1f}" y="{middle + 4}">{shown}</text>')
         if entry.value is None:
             continue

@@ -1,0 +1,128 @@
+"""Results as readers see them: tables of rates, and videos beside their references."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from wan_r1.reports.html import Html, percent, percent_interval, table
+from wan_r1.reports.scores import SUMMARY_FILE
+from wan_r1.reports.videos import Clip, Pane
+from wan_r1.tasks.video import decode_video
+
+RESULT_COLUMNS = {
+    "model": "Model",
+    "split": "Split",
+    "family": "Family",
+    "n": "n",
+    "em_interval": "Exact match (95 % interval)",
+    "sr": "Success",
+    "pr": "Precision",
+    "sd": "Step deviation",
+    "mf": "Fidelity",
+    "reward": "Reward",
+    "errors": "Unreadable",
+}
+"""Headings of a table of summary rows."""
+
+RESULT_FORMATS = {"sr": percent, "pr": percent, "mf": percent}
+"""How its rates are written."""
+
+MODELS = {
+    "base": "Base",
+    "sft": "SFT",
+    "sft_continued": "SFT continued",
+    "grpo": "GRPO",
+}
+"""How models are called in reports, in the order of tables."""
+
+
+class ResultsError(ValueError):
+    """A file does not hold the results that it should. The message names it and what was expected."""
+
+
+def model_label(model: str) -> str:
+    """How a model is called in reports: ``GRPO``, ``GRPO, judge``."""
+    name, _, reward = model.partition(":")
+    label = MODELS.get(name, name)
+    return f"{label}, {reward}" if reward else label
+
+
+def model_order(model: str) -> tuple[float, str]:
+    """Key that sorts models as tables list them."""
+    name, _, reward = model.partition(":")
+    places = list(MODELS)
+    return (places.index(name) if name in places else len(places)) + (0.5 if reward else 0), reward or name
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """The summary of an evaluation, from its folder or the file itself.
+
+    Raises:
+        ResultsError: if it is missing or no evaluation's.
+    """
+    file = path / SUMMARY_FILE if path.is_dir() else path
+    try:
+        summary = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"{file} is no summary of an evaluation ({error}); expected what evaluate writes") from None
+    missing = [key for key in ("model", "rows") if key not in summary]
+    if missing:
+        raise ResultsError(f"{file} lacks {', '.join(missing)}; expected the summary that evaluate writes")
+    return summary
+
+
+def results_table(rows: Sequence[Mapping[str, Any]], *, caption: str) -> Html:
+    """Summary rows as a table."""
+    shown = [{**row, "em_interval": percent_interval(row["em"], row["em_low"], row["em_high"])} for row in rows]
+    formats = {**RESULT_FORMATS, "em_interval": str}
+    return table(shown, caption=caption, columns=RESULT_COLUMNS, formats=formats, row_headers=3, group_by="split")
+
+
+def details_table(rows: Sequence[Mapping[str, Any]]) -> Html:
+    """Finer summary rows as a table."""
+    columns = dict(list(RESULT_COLUMNS.items())[:3]) | {"difficulty": "Difficulty", "texture": "Texture"}
+    columns |= dict(list(RESULT_COLUMNS.items())[3:])
+    shown = [{**row, "em_interval": percent_interval(row["em"], row["em_low"], row["em_high"])} for row in rows]
+    formats = {**RESULT_FORMATS, "em_interval": str}
+    return table(
+        shown,
+        caption="By difficulty, then by texture",
+        columns=columns,
+        formats=formats,
+        row_headers=5,
+        group_by="family",
+    )
+
+
+def verdict_lines(score: Mapping[str, Any]) -> list[str]:
+    """A video's outcome in words: solved or not, then what was wrong first."""
+    if score["error"]:
+        return ["unreadable", score["error"]]
+    lines = ["solved" if score["em"] else "not solved"]
+    if score["violations"]:
+        first = min(score["violations"], key=lambda entry: entry["frame"])
+        kinds = {entry["kind"] for entry in score["violations"]}
+        more = f", {len(kinds) - 1} more kinds" if len(kinds) > 2 else ", 1 more kind" if len(kinds) == 2 else ""
+        lines.append(f"{first['kind'].replace('_', ' ')} in frame {first['frame']}{more}")
+    elif not score["em"]:
+        lines.append("reaches the goal by a detour" if score["sr"] else "does not reach the goal")
+    return lines
+
+
+def clip(level: Mapping[str, Any], videos: Mapping[str, Mapping[str, Any]]) -> Clip:
+    """A reference beside the videos of one or more models on its level.
+
+    Args:
+        level: a row of scores, whose reference is shown.
+        videos: rows of scores by what to call them.
+    """
+    reference = level["reference"]
+    panes = [Pane(label="Reference", frames=decode_video(reference["bytes"]) if reference else None)]
+    for label, score in videos.items():
+        frames = decode_video(score["video"]["bytes"])
+        panes.append(Pane(label=label, frames=frames, lines=verdict_lines(score), good=bool(score["em"])))
+    place = f"{level['split']}, {level['family']}, {level['difficulty']}, {level['texture']}"
+    return Clip(title=f"{place}, level {level['level_id'][:8]}", panes=panes)
