@@ -30,12 +30,12 @@ def write_table(
     """
     try:
         data = table if isinstance(table, pa.Table) else pa.Table.from_pylist(list(table), schema=schema)
+        for field in schema:
+            if not field.nullable and data.column(field.name).null_count:
+                raise ValueError(f"column {field.name!r} has nulls")
         data = data.select(schema.names).cast(schema).replace_schema_metadata(schema.metadata)
     except (pa.ArrowInvalid, pa.ArrowTypeError, KeyError, ValueError) as error:
         raise StorageError(f"cannot write {path}: a value does not fit the schema: {error}") from error
-    for field in schema:
-        if not field.nullable and data.column(field.name).null_count:
-            raise StorageError(f"cannot write {path}: column {field.name!r} has nulls, which the schema does not allow")
     buffer = io.BytesIO()
     pq.write_table(data, buffer, compression="zstd", row_group_size=row_group_size)
     locations.write_bytes(str(path), buffer.getvalue())
@@ -92,5 +92,7 @@ def _check(file: str, found: pa.Schema, expected: pa.Schema) -> None:
         if field.name not in found.names:
             raise StorageError(f"{file} lacks the column {field.name!r}")
         other = found.field(field.name)
-        if other.type != field.type or (other.nullable and not field.nullable):
+        if other.type != field.type:
             raise StorageError(f"{file} has the column {field.name!r} as {other.type}, expected {field.type}")
+        if other.nullable and not field.nullable:
+            raise StorageError(f"{file} allows nulls in the column {field.name!r}, which must have none")
