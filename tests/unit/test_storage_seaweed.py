@@ -93,5 +93,5 @@ def test_a_failed_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     program.write_text("#!/bin/sh\necho cannot do it\nexit 3\n")
     program.chmod(0o755)
     monkeypatch.setattr("wan_r1.storage.seaweed._program", lambda: str(program))
-    with pytest.raises(StorageError, match="did not start.*\n.*cannot do it"), SeaweedServer(tmp_path / "data"):
+    with pytest.raises(StorageError, match=r"did not start.*\n.*cannot do it"), SeaweedServer(tmp_path / "data"):
         pass

@@ -60,12 +60,15 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
 
 
 def test_what_is_no_parquet_file_is_named(tmp_path: Path) -> None:
-    nullable = pa.schema([pa.field("name", pa.string()), SCHEMA.field("value")], metadata=SCHEMA.metadata)
-    pq.write_table(pa.table({"name": ["a"], "value": [1.0]}, schema=nullable), tmp_path / "nulls.parquet")
-    with pytest.raises(StorageError, match=r"nulls.parquet allows nulls in the column 'name'"):
-        read_table(tmp_path / "nulls.parquet", SCHEMA)
     (tmp_path / "bad.parquet").write_bytes(b"text")
     with pytest.raises(StorageError, match=r"bad.parquet is no readable Parquet file"):
         read_table(tmp_path, SCHEMA)
     with pytest.raises(StorageError, match="has no Parquet file"):
         read_table(tmp_path / "nowhere", SCHEMA)
+
+
+def test_nulls_that_the_schema_forbids_are_named(tmp_path: Path) -> None:
+    nullable = pa.schema([pa.field("name", pa.string()), SCHEMA.field("value")], metadata=SCHEMA.metadata)
+    pq.write_table(pa.table({"name": ["a"], "value": [1.0]}, schema=nullable), tmp_path / "nulls.parquet")
+    with pytest.raises(StorageError, match=r"nulls.parquet allows nulls in the column 'name'"):
+        read_table(tmp_path / "nulls.parquet", SCHEMA)
