@@ -1,0 +1,29 @@
+"""Parameters of model preparation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from wan_r1.config import StageConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareModelConfig(StageConfig):
+    """Which diffusers pipeline the run starts from."""
+
+    STAGE: ClassVar[str] = "prepare_model"
+    PREFIX: ClassVar[str] = "model_"
+
+    source: str = "tiny"
+    """`tiny`, a local folder, an `s3://` URI, or a hub id such as `Wan-AI/Wan2.2-TI2V-5B-Diffusers`."""
+    frames: int = 81
+    """Frames of the videos the model is used for, 4k + 1."""
+    max_prompt_tokens: int = 512
+    """Tokens a prompt is padded to."""
+
+    def validate(self) -> None:
+        """Check ranges."""
+        self.require("source", bool(self.source.strip()), "tiny, a local folder, an s3:// URI or a hub id (owner/name)")
+        self.require("frames", self.frames >= 1 and self.frames % 4 == 1, "4k + 1 frames, such as 9, 49 or 81")
+        self.require("max_prompt_tokens", 1 <= self.max_prompt_tokens <= 512, "a whole number from 1 to 512")

@@ -1,0 +1,165 @@
+"""Train the tiny codec that ships with the package.
+
+    python -m wan_r1.prepare_model.train_tiny_codec --minutes 25 --output components/wan_r1/video_model/assets/tiny/vae
+
+A Wan autoencoder is trained on rendered solution videos of every family, texture and difficulty, and on videos that no
+solution shows (players that jump, fade, wait, cross walls, or are there twice), so that a policy's mistakes survive
+decoding instead of being repaired by the codec. The loss is taken before the decoder's clamp, which has no gradient on
+saturated pixels, and weighs the pixels of player and goal more in every frame: they are few, and all that a verifier
+looks for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
+
+from wan_r1.tasks.dataset import make_task
+from wan_r1.tasks.families import FAMILIES
+from wan_r1.tasks.textures import TEXTURES
+from wan_r1.video_model.tiny import CODEC
+
+SIZE, FRAMES, CANVAS = 32, 9, 4
+
+
+def training_clips(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Clips uint8 `[count, frames, size, size, 3]`, and the weight of their pixels `[count, frames, size, size]`."""
+    rng = np.random.default_rng(seed)
+    clips, weights = [], []
+    families, textures = sorted(FAMILIES), ("plain", "night")
+    for index in range(count):
+        family, texture = families[index % len(families)], textures[(index // len(families)) % len(textures)]
+        difficulty = ("easy", "medium", "hard")[int(rng.integers(3))]
+        task = make_task(
+            family,
+            difficulty,
+            texture,
+            seed=seed,
+            split="train",
+            index=index,
+            frames=FRAMES,
+            size=SIZE,
+            canvas=CANVAS,
+            steps_per_frame=1.0,
+        )
+        drawn = FAMILIES[family]
+        background = drawn.render(task.level, TEXTURES[texture], None, SIZE)[0]
+        clip = task.video.copy() if index % 3 else _unruly(drawn, task, TEXTURES[texture], rng)
+        moved = np.abs(clip.astype(int) - background).max(-1) > 24
+        goal = _goal_mask(task.level)
+        clips.append(clip)
+        weights.append(1.0 + 6.0 * (moved | goal[None]))
+    return np.stack(clips), np.stack(weights).astype(np.float32)
+
+
+def _unruly(family, task, texture, rng) -> np.ndarray:
+    """A clip of what a half-trained policy may show: random walks, jumps, a copy of the player, a fading one."""
+    steps = rng.normal(0, 0.16, (FRAMES, 2)) if rng.random() < 0.5 else rng.uniform(-0.5, 0.5, (FRAMES, 2))
+    track = np.clip(task.trajectory[0] + np.cumsum(steps, 0) * (rng.random() < 0.7), 0.1, 0.9).astype(np.float32)
+    track[0] = task.trajectory[0]
+    clip = family.render(task.level, texture, track, SIZE)
+    kind = rng.integers(3)
+    if kind == 0:
+        return clip
+    background = family.render(task.level, texture, None, SIZE)
+    if kind == 1:
+        fade = np.linspace(1, rng.random(), FRAMES)[:, None, None, None]
+        return np.clip(background + (clip.astype(float) - background) * fade, 0, 255).astype(np.uint8)
+    shown = np.abs(task.video.astype(int) - background).max(-1, keepdims=True) > 24
+    return np.where(shown, task.video, clip)
+
+
+def _goal_mask(level) -> np.ndarray:
+    row, column = level.offset[0] + level.goal[0], level.offset[1] + level.goal[1]
+    cell = SIZE // CANVAS
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell] = True
+    return mask
+
+
+def decode_unclamped(codec: AutoencoderKLWan, latents: torch.Tensor) -> torch.Tensor:
+    """The decoder's output without diffusers' clamp to [-1, 1], which would stop gradients at saturated pixels."""
+    codec.clear_cache()
+    hidden = codec.post_quant_conv(latents)
+    parts = []
+    for frame in range(latents.shape[2]):
+        codec._conv_idx = [0]
+        parts.append(
+            codec.decoder(
+                hidden[:, :, frame : frame + 1],
+                feat_cache=codec._feat_map,
+                feat_idx=codec._conv_idx,
+                first_chunk=frame == 0,
+            )
+        )
+    codec.clear_cache()
+    decoded = torch.cat(parts, 2)
+    return unpatchify(decoded, codec.config.patch_size) if codec.config.patch_size else decoded
+
+
+def train(minutes: float, output: Path, seed: int, batch: int = 12, clips: int = 4096) -> AutoencoderKLWan:
+    """Train for ``minutes`` of wall time and save the codec with measured latent statistics."""
+    torch.manual_seed(seed)
+    codec = AutoencoderKLWan(**CODEC, latents_mean=[0.0] * CODEC["z_dim"], latents_std=[1.0] * CODEC["z_dim"])
+    data, weights = (torch.from_numpy(array) for array in training_clips(clips, seed))
+    optimizer = torch.optim.AdamW(codec.parameters(), lr=3e-3, betas=(0.9, 0.99), weight_decay=1e-4)
+    start, step = time.monotonic(), 0
+    averages: dict[str, torch.Tensor] = {}
+    while (spent := (time.monotonic() - start) / 60 / minutes) < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = 3e-3 * min(1.0, (step + 1) / 50) * (1 - spent) ** 1.0 + 2e-5
+        chosen = torch.randint(len(data), (batch,))
+        frames = data[chosen].permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+        posterior = codec.encode(frames).latent_dist
+        latents = posterior.mode() + 0.02 * torch.randn_like(posterior.mode())
+        difference = decode_unclamped(codec, latents) - frames
+        weight = weights[chosen][:, None]
+        loss = ((difference.abs() + 2 * difference**2) * weight).mean() + 1e-5 * (latents**2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        if spent > 0.7:
+            for name, value in codec.state_dict().items():
+                averages[name] = value.clone() if name not in averages else averages[name].lerp(value, 0.005)
+        if step % 50 == 0:
+            psnr = -10 * torch.log10((difference.clamp(-2, 2) ** 2).mean() / 4)
+            print(f"codec  step {step}  loss {loss.item():.4f}  psnr {psnr.item():.1f}  {spent:.0%}", flush=True)
+    codec.load_state_dict(averages)
+    codec.register_to_config(**_latent_statistics(codec, data[:512]))
+    codec.save_pretrained(output)
+    return codec
+
+
+@torch.no_grad()
+def _latent_statistics(codec: AutoencoderKLWan, clips: torch.Tensor) -> dict[str, list[float]]:
+    latents = torch.cat(
+        [codec.encode(part.permute(0, 4, 1, 2, 3).float() / 127.5 - 1).latent_dist.mode() for part in clips.split(32)]
+    )
+    return {
+        "latents_mean": [round(value, 5) for value in latents.mean((0, 2, 3, 4)).tolist()],
+        "latents_std": [round(value, 5) for value in latents.std((0, 2, 3, 4)).tolist()],
+    }
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=25.0, help="wall minutes of training")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the diffusers autoencoder")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    train(arguments.minutes, arguments.output, arguments.seed)
+
+
+if __name__ == "__main__":
+    main()

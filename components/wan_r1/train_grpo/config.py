@@ -1,0 +1,120 @@
+"""Parameters of reinforcement learning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from wan_r1.config import StageConfig
+
+OBJECTIVES = ("flow_grpo", "forward_grpo")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainGrpoConfig(StageConfig):
+    """Group-relative policy optimisation with verified rewards."""
+
+    STAGE: ClassVar[str] = "train_grpo"
+    PREFIX: ClassVar[str] = "grpo_"
+
+    reward: str = "trajectory"
+    """A name from `wan_r1.rewards.REWARDS`, or `module:function`."""
+    objective: str = "flow_grpo"
+    """`flow_grpo` (the paper: SDE rollouts, clipped ratio) or `forward_grpo` (forward process, ODE rollouts)."""
+    iterations: int = 200
+    """Rollout-and-update iterations."""
+    group_size: int = 8
+    """Videos per prompt, G (the paper's 8)."""
+    prompts_per_iteration: int = 8
+    """Prompts per iteration."""
+    harder_share: float = 0.5
+    """Share of prompts from the split `prompts`: harder levels without any demonstration."""
+    updates: int = 1
+    """Optimizer steps per rollout."""
+    learning_rate: float = 1e-4
+    """AdamW's (the paper's 1e-4)."""
+    max_grad_norm: float = 1.0
+    """Gradient norm that is clipped to."""
+    rollout_steps: int = 30
+    """Denoising steps of a rollout; fewer than in evaluation (denoising reduction; the paper trains with 30)."""
+    sde_window: tuple[int, ...] = (0, 1)
+    """flow_grpo: steps that take noise and gradients, early ones, the same for every group."""
+    sde_kind: str = "flow_grpo"
+    """flow_grpo: diffusion coefficient: flow_grpo, dance_grpo, wan or cps."""
+    sde_noise: float = 0.5
+    """flow_grpo: noise scale a (the paper's 0.5)."""
+    clip_range: float = 1e-3
+    """flow_grpo: the ratio is clipped to 1 +- this (log-probs are means over elements, so ratios stay near 1)."""
+    advantage_clip: float = 5.0
+    """Advantages are clipped to +- this."""
+    kl_beta: float = 0.04
+    """flow_grpo: weight of the KL to the starting policy (the paper's 0.04)."""
+    forward_sigmas: int = 2
+    """forward_grpo: noise levels per video and update."""
+    forward_decay: float = 0.5
+    """forward_grpo: share of the sampling policy kept at each iteration; the rest moves to the trained policy."""
+    anchor: float = 0.1
+    """forward_grpo: weight of the velocity's mean squared distance to the starting policy."""
+    advantage_scale: float = 2.0
+    """forward_grpo: advantage at which a video counts as wholly good or bad."""
+    ema_decay: float = 0.98
+    """Decay of the moving average of the weights that is evaluated and saved."""
+    lora_rank: int = 32
+    """Rank of the LoRA adapter (the paper's 32); 0 trains all weights."""
+    lora_alpha: float = 64.0
+    """Scale of the adapter times its rank."""
+    validate_every: int = 20
+    """Iterations between validations."""
+    validation_levels: int = 32
+    """Validation levels per family."""
+    checkpoint_every: int = 40
+    """Iterations between checkpoints."""
+    micro_batch: int = 0
+    """Videos per forward and backward pass; gradients are accumulated over an update. 0 takes all at once."""
+    judge_labels: int = 512
+    """Rollouts of the starting policy that the judge learns from, when the reward is `judge`."""
+    precision: str = "no"
+    """Mixed precision of accelerate: no, bf16 or fp16."""
+    threads: int = 0
+    """CPU threads; 0 uses every core."""
+
+    def validate(self) -> None:
+        """Check ranges and names."""
+        for field in (
+            "iterations",
+            "prompts_per_iteration",
+            "updates",
+            "rollout_steps",
+            "forward_sigmas",
+            "validate_every",
+            "validation_levels",
+            "checkpoint_every",
+        ):
+            self.require(field, getattr(self, field) >= 1, "a whole number from 1")
+        self.require("group_size", self.group_size >= 2, "at least 2: an advantage compares videos of one prompt")
+        self.require("harder_share", 0 <= self.harder_share <= 1, "a share from 0 to 1")
+        for field in ("learning_rate", "max_grad_norm", "clip_range", "advantage_clip", "advantage_scale", "sde_noise"):
+            self.require(field, getattr(self, field) > 0, "a number above 0")
+        for field in ("kl_beta", "anchor"):
+            self.require(field, getattr(self, field) >= 0, "a number from 0")
+        for field in ("ema_decay", "forward_decay"):
+            self.require(field, 0 <= getattr(self, field) < 1, "a number from 0 up to but not including 1")
+        self.require("lora_rank", self.lora_rank >= 0, "a whole number from 0 (0 trains all weights)")
+        self.require("threads", self.threads >= 0, "a whole number from 0 (0 uses every core)")
+        self.require("micro_batch", self.micro_batch >= 0, "a whole number from 0 (0 takes all videos at once)")
+        self.require("judge_labels", self.judge_labels >= 64, "at least 64")
+        self.require(
+            "sde_window",
+            len(self.sde_window) > 0 and all(0 <= step < self.rollout_steps for step in self.sde_window),
+            f"steps from 0 to {self.rollout_steps - 1} (grpo_rollout_steps - 1)",
+        )
+        self.require_choice("objective", OBJECTIVES)
+        self.require_choice("sde_kind", ("flow_grpo", "dance_grpo", "wan", "cps"))
+        self.require_choice("precision", ("no", "bf16", "fp16"))
+        # Imported here: a reward's module may import torch, which a config must not cost.
+        from wan_r1.rewards import get_reward
+
+        try:
+            get_reward(self.reward)
+        except ValueError as error:
+            self.require("reward", False, str(error))

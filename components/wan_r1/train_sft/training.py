@@ -1,0 +1,223 @@
+"""Supervised fine-tuning: regress the velocity on solution videos, the first latent frame clean.
+
+Loss: mean over generated latents of ``|v_theta(x_sigma, sigma, c) - (noise - x0)|^2`` with
+``x_sigma = (1 - sigma) x0 + sigma noise`` (flow matching; Wan-R1, arXiv 2603.27866, Eq. 1-3).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from wan_r1.progress import Progress
+from wan_r1.tasks.dataset import Task
+from wan_r1.train_sft.config import TrainSftConfig
+from wan_r1.training.compute import ComputeClock
+from wan_r1.training.randomness import torch_generator
+from wan_r1.training.state import TrainingDiverged, TrainingState, resume_state, save_state
+from wan_r1.training.validation import Validation, validate
+from wan_r1.video_model.lora import ensure_lora
+from wan_r1.video_model.schedule import random_sigmas
+from wan_r1.video_model.sde import masked_mean
+from wan_r1.video_model.wan import Condition, VideoModel
+from wan_r1.video_model.weights import copy_weights, move_towards, trainable, using
+
+WARMUP_STEPS = 20
+RARE = 0.1
+"""Weight of a family in a batch once it has reached the target; not 0, or it would be forgotten."""
+
+
+@dataclass(kw_only=True)
+class Demonstrations:
+    """Encoded solution videos.
+
+    Attributes:
+        latents: `[videos, channels, frames, height, width]`, normalised.
+        prompt_embeds: `[prompts, tokens, width]`, the distinct ones.
+        prompt_of: row of `prompt_embeds` of each video, `[videos]`.
+        families: family of each video.
+        level_ids: level of each video.
+    """
+
+    latents: torch.Tensor
+    prompt_embeds: torch.Tensor
+    prompt_of: torch.Tensor
+    families: np.ndarray
+    level_ids: list[str]
+
+    @classmethod
+    def encode(cls, model: VideoModel, tasks: Sequence[Task], progress: Progress) -> Demonstrations:
+        """Encode every video once: the codec and the text encoder are frozen."""
+        prompts = sorted({task.prompt for task in tasks})
+        latents = []
+        for start in range(0, len(tasks), 64):
+            part = tasks[start : start + 64]
+            latents.append(model.encode_videos(np.stack([task.video for task in part])).cpu())
+            progress.note(f"encoding demonstrations {start + len(part)}/{len(tasks)}")
+        return cls(
+            latents=torch.cat(latents),
+            prompt_embeds=model.encode_prompts(prompts),
+            prompt_of=torch.tensor([prompts.index(task.prompt) for task in tasks]),
+            families=np.array([task.family for task in tasks]),
+            level_ids=[task.level_id for task in tasks],
+        )
+
+
+@dataclass(kw_only=True)
+class SftTrainer:
+    """One run of supervised fine-tuning.
+
+    Attributes:
+        config: parameters.
+        model: starts from its weights; holds the averaged weights at the end.
+        demonstrations: what is learned.
+        validation: levels whose exact match decides when to stop.
+        prefix: URI prefix of the run's checkpoints.
+        compute_budget: CPU seconds to train for instead of `config.steps` and `config.target_em`.
+    """
+
+    config: TrainSftConfig
+    model: VideoModel
+    demonstrations: Demonstrations
+    validation: Sequence[Task]
+    prefix: str
+    compute_budget: float | None = None
+    state: TrainingState = field(default_factory=TrainingState)
+
+    def run(self, on_validation: Callable[[int, Validation], None] = lambda step, result: None) -> str:
+        """Train to the end and return the URI of the last checkpoint."""
+        config, model = self.config, self.model
+        ensure_lora(model.transformer, rank=config.lora_rank, alpha=config.lora_alpha, seed=config.seed)
+        accelerator = Accelerator(cpu=model.device.type == "cpu", mixed_precision=config.precision)
+        optimizer = torch.optim.AdamW(
+            trainable(model.transformer).values(),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            betas=(0.9, 0.95),
+        )
+        transformer, optimizer = accelerator.prepare(model.transformer, optimizer)
+        uri = self._resume_or_start(model.transformer, optimizer)
+        saved_step = self.state.step if uri else -1
+        compute = ComputeClock(model.device, self.state.core_seconds)
+        shares = self._family_shares(None)
+        progress = Progress(config.STAGE, total=config.steps, start=self._done_steps())
+        em = self._last_em()
+        while not self._finished(em):
+            with compute.running():
+                loss, norm = self._step(accelerator, transformer, optimizer, shares, uri)
+            state = self.state
+            state.step += 1
+            state.core_seconds = compute.seconds
+            entry = {"step": state.step, "loss": loss, "grad_norm": norm, "core_seconds": state.core_seconds}
+            if state.step % config.validate_every == 0:
+                with using(model.transformer, state.ema):
+                    result = validate(model, self.validation, steps=config.validation_steps, seed=config.seed)
+                shares = self._family_shares(result)
+                em = min(result.em.values())
+                entry |= {f"em/{family}": value for family, value in result.em.items()} | {"mf": result.mean_mf}
+                on_validation(state.step, result)
+            state.log.append(entry)
+            progress.update(self._done_steps(), loss=loss, em=em)
+            if state.step % config.checkpoint_every == 0:
+                uri, saved_step = self._save(model.transformer, optimizer), state.step
+        if saved_step != self.state.step:
+            uri = self._save(model.transformer, optimizer)
+        for name, parameter in trainable(model.transformer).items():
+            parameter.data.copy_(self.state.ema[name])
+        progress.close()
+        return uri
+
+    @property
+    def families(self) -> list[str]:
+        """Families with demonstrations, sorted."""
+        return sorted(set(self.demonstrations.families.tolist()))
+
+    def _step(self, accelerator, transformer, optimizer, shares, last_good: str) -> tuple[float, float]:
+        """One optimizer step; returns loss and gradient norm."""
+        config, model, data = self.config, self.model, self.demonstrations
+        generator = torch_generator(config.seed, config.STAGE, self.state.step)
+        weights = torch.tensor([shares[family] for family in data.families], dtype=torch.float64)
+        chosen = torch.multinomial(weights, config.batch_size, replacement=True, generator=generator)
+        sigma = random_sigmas(config.batch_size, model.shift, generator)
+        clean = data.latents[chosen]
+        noise = torch.randn(clean.shape, generator=generator)
+        mine = slice(accelerator.process_index, None, accelerator.num_processes)
+        clean, noise, sigma = (tensor[mine].to(model.device) for tensor in (clean, noise, sigma))
+        condition = Condition(
+            first_latent=clean[:, :, :1], prompt_embeds=data.prompt_embeds[data.prompt_of[chosen[mine]]]
+        )
+        level = sigma.view(-1, 1, 1, 1, 1)
+        transformer.train()
+        with accelerator.autocast():
+            velocity = model.velocity((1 - level) * clean + level * noise, sigma, condition, transformer)
+        loss = masked_mean((velocity - (noise - clean)) ** 2, model.mask(clean)).mean()
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * min(1.0, (self.state.step + 1) / WARMUP_STEPS)
+        optimizer.zero_grad()
+        accelerator.backward(loss)
+        norm = accelerator.clip_grad_norm_(trainable(model.transformer).values(), config.max_grad_norm)
+        if not (math.isfinite(loss.item()) and math.isfinite(float(norm))):
+            levels = ", ".join(data.level_ids[index] for index in chosen[:8].tolist())
+            raise TrainingDiverged(
+                f"step {self.state.step + 1}: loss {loss.item()}, gradient norm {float(norm)} (levels {levels}, ...); "
+                f"last good checkpoint: {last_good or 'none'}; try a lower sft_learning_rate"
+            )
+        optimizer.step()
+        move_towards(
+            self.state.ema, model.transformer, 1 - min(config.ema_decay, (1 + self.state.step) / (10 + self.state.step))
+        )
+        return loss.item(), float(norm)
+
+    def _family_shares(self, result: Validation | None) -> dict[str, float]:
+        """Weight of each family's videos: families that reached the target step back so that the others catch up."""
+        families, counts = np.unique(self.demonstrations.families, return_counts=True)
+        shares = {}
+        for family, count in zip(families, counts, strict=True):
+            reached = (
+                self.config.target_em < 1 and result is not None and result.em.get(family, 0) >= self.config.target_em
+            )
+            shares[family] = (RARE if reached and self.compute_budget is None else 1.0) / count
+        return shares
+
+    def _finished(self, em: float) -> bool:
+        if self.compute_budget is not None:
+            return self.state.core_seconds >= self.compute_budget
+        reached = self.config.target_em < 1 and em >= self.config.target_em
+        return reached or self.state.step >= self.config.steps
+
+    def _done_steps(self) -> int:
+        """Progress as steps: under a compute budget the share of the budget that is spent."""
+        if self.compute_budget is None:
+            return self.state.step
+        return min(self.config.steps, int(self.config.steps * self.state.core_seconds / self.compute_budget))
+
+    def _last_em(self) -> float:
+        for entry in reversed(self.state.log):
+            values = [value for name, value in entry.items() if name.startswith("em/")]
+            if values:
+                return min(values)
+        return 0.0
+
+    def _resume_or_start(self, transformer, optimizer) -> str:
+        resumed = resume_state(self.prefix, transformer, optimizer)
+        if resumed is None:
+            self.state.ema = copy_weights(transformer)
+            return ""
+        self.state, uri = resumed
+        print(f"{self.config.STAGE}  resumed at step {self.state.step} from {uri}", flush=True)
+        return uri
+
+    def _save(self, transformer, optimizer) -> str:
+        return save_state(
+            self.prefix,
+            self.state,
+            transformer,
+            optimizer,
+            lora_rank=self.config.lora_rank,
+            lora_alpha=self.config.lora_alpha,
+        )

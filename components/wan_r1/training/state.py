@@ -1,0 +1,119 @@
+"""What a training run must save to go on as if it had not stopped, and where it saves it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from wan_r1.config import StageConfig
+from wan_r1.source import source_hash
+from wan_r1.storage import checkpoints, locations
+from wan_r1.video_model.loading import TRANSFORMER_FILE, transformer_bytes
+from wan_r1.video_model.lora import LORA_FILE, lora_bytes
+from wan_r1.video_model.reference import ModelReference
+from wan_r1.video_model.weights import Weights, trainable, using
+
+STATE_FILE = "training_state.pt"
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss or a gradient is not finite. Names the step, the levels of its batch and the last good checkpoint."""
+
+
+@dataclass(kw_only=True)
+class TrainingState:
+    """Everything that changes while training.
+
+    Attributes:
+        step: optimizer steps or iterations done.
+        core_seconds: CPU seconds of training so far, without validation.
+        ema: the averaged weights, which are validated and exported.
+        log: one dict a logged step.
+        extra: further weights, such as forward_grpo's sampling policy.
+    """
+
+    step: int = 0
+    core_seconds: float = 0.0
+    ema: Weights = field(default_factory=dict)
+    log: list[dict] = field(default_factory=list)
+    extra: dict[str, Weights] = field(default_factory=dict)
+
+
+def checkpoint_prefix(storage_uri: str, config: StageConfig, model: ModelReference, *inputs: str) -> str:
+    """Prefix of a stage's checkpoints: the same for the same config, inputs and code, so that a retry finds its own.
+
+    Args:
+        storage_uri: where the run's checkpoints live.
+        config: the stage's; threads do not count, they change no result that is promised.
+        model: the model that training starts from.
+        inputs: hashes of further inputs, such as the data set's.
+    """
+    content = json.dumps([config.to_json(), model.base_uri, model.checkpoint_uri, *inputs, source_hash()])
+    key = hashlib.sha256(content.encode()).hexdigest()[:16]
+    return locations.join(storage_uri, "checkpoints", config.STAGE, key)
+
+
+def save_state(
+    prefix: str,
+    state: TrainingState,
+    transformer: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    lora_rank: int,
+    lora_alpha: float,
+) -> str:
+    """Save a checkpoint and return its URI: the averaged weights in diffusers' format, and the rest to resume from."""
+    buffer = io.BytesIO()
+    torch.save(
+        {
+            "step": state.step,
+            "core_seconds": state.core_seconds,
+            "ema": state.ema,
+            "log": state.log,
+            "extra": state.extra,
+            "weights": {name: parameter.data for name, parameter in trainable(transformer).items()},
+            "optimizer": optimizer.state_dict(),
+        },
+        buffer,
+    )
+    with using(transformer, state.ema):
+        if lora_rank:
+            weights = {LORA_FILE: lora_bytes(transformer, lora_rank, lora_alpha)}
+        else:
+            weights = {TRANSFORMER_FILE: transformer_bytes(transformer.state_dict())}
+    info = {"step": state.step, "core_seconds": state.core_seconds}
+    return checkpoints.save(prefix, step=state.step, files={**weights, STATE_FILE: buffer.getvalue()}, info=info)
+
+
+def resume_state(
+    prefix: str, transformer: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[TrainingState, str] | None:
+    """Put the newest complete checkpoint's state back; returns it with the checkpoint's URI, None if there is none."""
+    newest = checkpoints.latest(prefix)
+    if newest is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="wan-r1-resume-") as folder:
+        checkpoints.load(newest.uri, Path(folder))
+        saved = torch.load(Path(folder) / STATE_FILE, map_location="cpu", weights_only=True)
+    for name, parameter in trainable(transformer).items():
+        parameter.data.copy_(saved["weights"][name])
+    optimizer.load_state_dict(saved["optimizer"])
+    device = next(transformer.parameters()).device
+
+    def placed(weights: Weights) -> Weights:
+        return {name: tensor.to(device) for name, tensor in weights.items()}
+
+    state = TrainingState(
+        step=saved["step"],
+        core_seconds=saved["core_seconds"],
+        ema=placed(saved["ema"]),
+        log=saved["log"],
+        extra={name: placed(weights) for name, weights in saved["extra"].items()},
+    )
+    return state, newest.uri

@@ -1,0 +1,99 @@
+"""The tiny Wan: the classes of Wan2.2-TI2V at a size that two CPU cores train in minutes.
+
+Unmodified diffusers and transformers classes with small configs. Only the codec is trained beforehand (by
+``python -m wan_r1.prepare_model.train_tiny_codec``) and ships as safetensors; transformer and text encoder start from
+seeded random weights. The codec compresses 4 x 4 pixels and 4 frames into 4 channels, so that the transformer's 2 x 2
+patches make one token of 16 values per 8 x 8 pixel cell and latent frame: stock diffusers hard-codes that patch size in
+its timestep mask, and few values per token are what lets so small a width learn.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import torch
+from diffusers import (
+    AutoencoderKLWan,
+    FlowMatchEulerDiscreteScheduler,
+    WanImageToVideoPipeline,
+    WanTransformer3DModel,
+)
+from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
+
+SHIFT = 3.0
+"""Time shift of the noise schedule; Wan uses 3 at 480p and 5 at 720p."""
+
+PROMPT_TOKENS = 48
+"""Tokens a prompt is padded to; the prompts of the families have fewer."""
+
+CODEC = {
+    "base_dim": 16,
+    "decoder_base_dim": 8,
+    "z_dim": 4,
+    "dim_mult": [1, 2, 2],
+    "num_res_blocks": 1,
+    "attn_scales": [],
+    "temperal_downsample": [True, True],
+    "is_residual": True,
+    "in_channels": 3,
+    "out_channels": 3,
+    "scale_factor_spatial": 4,
+    "scale_factor_temporal": 4,
+}
+"""Config of the tiny `AutoencoderKLWan`; its latents' mean and std are measured after training."""
+
+TRANSFORMER = {
+    "patch_size": [1, 2, 2],
+    "num_attention_heads": 4,
+    "attention_head_dim": 24,
+    "in_channels": 4,
+    "out_channels": 4,
+    "text_dim": 32,
+    "freq_dim": 64,
+    "ffn_dim": 384,
+    "num_layers": 4,
+    "cross_attn_norm": True,
+    "qk_norm": "rms_norm_across_heads",
+}
+
+TEXT_ENCODER = {
+    "d_model": 32,
+    "d_kv": 8,
+    "d_ff": 64,
+    "num_layers": 1,
+    "num_heads": 4,
+    "dropout_rate": 0.0,
+    "feed_forward_proj": "gated-gelu",
+}
+
+
+def assets() -> Path:
+    """Folder of the shipped codec and tokenizer."""
+    return Path(str(resources.files("wan_r1") / "video_model" / "assets" / "tiny"))
+
+
+def tiny_codec() -> AutoencoderKLWan:
+    """The shipped, trained codec."""
+    return AutoencoderKLWan.from_pretrained(assets() / "vae")
+
+
+def tiny_pipeline(seed: int) -> WanImageToVideoPipeline:
+    """A whole pipeline with an untrained transformer, on the CPU in float32.
+
+    Args:
+        seed: seed of the transformer's and the text encoder's weights.
+    """
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(assets() / "tokenizer")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        transformer = WanTransformer3DModel(**TRANSFORMER)
+        text_encoder = UMT5EncoderModel(UMT5Config(vocab_size=len(tokenizer), pad_token_id=0, **TEXT_ENCODER))
+    return WanImageToVideoPipeline(
+        tokenizer=tokenizer,
+        text_encoder=text_encoder.eval(),
+        vae=tiny_codec(),
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT),
+        expand_timesteps=True,
+    )

@@ -1,0 +1,231 @@
+"""A Wan image-to-video model through unmodified diffusers and transformers classes, as training needs it.
+
+Conditioning as in Wan2.2-TI2V (diffusers' ``expand_timesteps``): the first latent frame is the given image's, clean;
+its tokens get timestep 0, take no noise and no loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLWan, WanTransformer3DModel
+
+from wan_r1.video_model.sampling import ode_sample
+from wan_r1.video_model.schedule import sigma_grid
+
+TIMESTEPS = 1000.0
+"""Wan's timestep is 1000 sigma."""
+
+
+@dataclass(kw_only=True)
+class Condition:
+    """What a batch of videos is conditioned on.
+
+    Attributes:
+        first_latent: clean latent of the given image, `[batch, channels, 1, height, width]`, float32, normalised.
+        prompt_embeds: `[batch, tokens, width]`.
+    """
+
+    first_latent: torch.Tensor
+    prompt_embeds: torch.Tensor
+
+    def repeat_interleave(self, count: int) -> Condition:
+        """Each entry ``count`` times in a row: one prompt for a whole group."""
+        return Condition(
+            first_latent=self.first_latent.repeat_interleave(count, 0),
+            prompt_embeds=self.prompt_embeds.repeat_interleave(count, 0),
+        )
+
+    def take(self, indices: torch.Tensor | slice) -> Condition:
+        """The entries at ``indices``."""
+        return Condition(first_latent=self.first_latent[indices], prompt_embeds=self.prompt_embeds[indices])
+
+
+@dataclass(kw_only=True)
+class VideoModel:
+    """The parts of a diffusers Wan pipeline, with the operations that training and sampling share.
+
+    Attributes:
+        transformer: velocity model; may carry a LoRA adapter.
+        vae: codec between frames and latents, frozen.
+        text_encoder: frozen; may be None once all prompts are cached.
+        tokenizer: its tokenizer.
+        scheduler: the pipeline's scheduler; its ``shift`` or ``flow_shift`` is the model's time shift.
+        max_prompt_tokens: tokens a prompt is padded to.
+        device: where the transformer and the codec are.
+        codec_batch: videos per codec call. The codec's normalisation is memory-bound, so small batches that stay in the
+            cache are faster on a CPU.
+    """
+
+    transformer: WanTransformer3DModel
+    vae: AutoencoderKLWan
+    text_encoder: torch.nn.Module | None
+    tokenizer: object
+    scheduler: object
+    max_prompt_tokens: int = 512
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    codec_batch: int = 16
+    _prompts: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def shift(self) -> float:
+        """The time shift of the model's noise schedule."""
+        config = self.scheduler.config
+        return float(config.get("flow_shift") or config.get("shift") or 1.0)
+
+    def latent_frames(self, frames: int) -> int:
+        """Latent frames of a video of ``frames`` frames."""
+        return (frames - 1) // self.vae.config.scale_factor_temporal + 1
+
+    # Prompts and frames
+
+    @torch.no_grad()
+    def encode_prompts(self, prompts: Sequence[str]) -> torch.Tensor:
+        """Prompt embeddings `[batch, tokens, width]`; each distinct prompt goes through the text encoder once.
+
+        Positions past a prompt's end are zero, as in the stock pipeline.
+        """
+        missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._prompts]
+        if missing:
+            if self.text_encoder is None:
+                raise RuntimeError(f"the text encoder was dropped and {len(missing)} prompts are not cached")
+            tokens = self.tokenizer(
+                missing,
+                padding="max_length",
+                max_length=self.max_prompt_tokens,
+                truncation=True,
+                add_special_tokens=True,
+                return_attention_mask=True,
+                return_tensors="pt",
+            )
+            device = next(self.text_encoder.parameters()).device
+            mask = tokens.attention_mask.to(device)
+            hidden = self.text_encoder(tokens.input_ids.to(device), mask).last_hidden_state
+            hidden = (hidden * mask.unsqueeze(-1)).to(self.device, self.transformer.dtype)
+            self._prompts.update(zip(missing, hidden, strict=True))
+        return torch.stack([self._prompts[prompt] for prompt in prompts])
+
+    def drop_text_encoder(self) -> None:
+        """Free the text encoder's memory once every prompt was encoded (11 GB in Wan2.2-TI2V-5B)."""
+        self.text_encoder = None
+
+    @torch.no_grad()
+    def encode_videos(self, videos: np.ndarray | torch.Tensor) -> torch.Tensor:
+        """Normalised latents of frames.
+
+        Args:
+            videos: uint8 `[batch, frames, height, width, 3]`.
+
+        Returns:
+            float32 `[batch, channels, latent frames, height / f, width / f]`, the mode of the codec's posterior.
+        """
+        pixels = torch.as_tensor(np.ascontiguousarray(videos)).to(self.device)
+        encoded = []
+        for chunk in pixels.split(self.codec_batch):
+            frames = chunk.permute(0, 4, 1, 2, 3).to(self.vae.dtype) / 127.5 - 1
+            encoded.append(self.vae.encode(frames).latent_dist.mode().float())
+        mean, std = self._latent_statistics()
+        return (torch.cat(encoded) - mean) / std
+
+    @torch.no_grad()
+    def decode(self, latents: torch.Tensor) -> np.ndarray:
+        """Frames uint8 `[batch, frames, height, width, 3]` of normalised latents."""
+        mean, std = self._latent_statistics()
+        decoded = []
+        for chunk in (latents.float() * std + mean).split(self.codec_batch):
+            frames = self.vae.decode(chunk.to(self.vae.dtype)).sample.float()
+            decoded.append(((frames.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 4, 1).cpu())
+        return torch.cat(decoded).numpy()
+
+    def condition(self, first_frames: np.ndarray, prompts: Sequence[str]) -> Condition:
+        """The condition for given images uint8 `[batch, height, width, 3]` and prompts."""
+        return Condition(
+            first_latent=self.encode_videos(first_frames[:, None]), prompt_embeds=self.encode_prompts(prompts)
+        )
+
+    def _latent_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
+        def shaped(values: Sequence[float]) -> torch.Tensor:
+            return torch.tensor(values, device=self.device).view(1, -1, 1, 1, 1)
+
+        return shaped(self.vae.config.latents_mean), shaped(self.vae.config.latents_std)
+
+    # Velocity
+
+    def mask(self, latents: torch.Tensor) -> torch.Tensor:
+        """1 on generated elements, 0 on the conditioning frame: `[1, 1, latent frames, 1, 1]`."""
+        mask = torch.ones(1, 1, latents.shape[2], 1, 1, device=latents.device)
+        mask[:, :, 0] = 0
+        return mask
+
+    def velocity(
+        self,
+        x: torch.Tensor,
+        sigma: torch.Tensor | float,
+        condition: Condition,
+        transformer: torch.nn.Module | None = None,
+    ) -> torch.Tensor:
+        """The model's velocity ``noise - x0``, float32 in x's shape; zero on the conditioning frame.
+
+        Args:
+            x: latents at sigma, `[batch, channels, frames, height, width]`.
+            sigma: noise level, a float or `[batch]`.
+            condition: of the same batch.
+            transformer: another transformer than the model's own (a reference, a compiled or a wrapped one).
+        """
+        mask = self.mask(x)
+        _, patch_h, patch_w = self.transformer.config.patch_size
+        tokens_per_frame = (x.shape[3] // patch_h) * (x.shape[4] // patch_w)
+        sigma = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).expand(x.shape[0])
+        per_frame = sigma[:, None] * TIMESTEPS * mask.view(1, -1)
+        timestep = per_frame.repeat_interleave(tokens_per_frame, dim=1)
+        given = mask * x + (1 - mask) * condition.first_latent
+        dtype = self.transformer.dtype
+        output = (transformer or self.transformer)(
+            hidden_states=given.to(dtype),
+            timestep=timestep,
+            encoder_hidden_states=condition.prompt_embeds.to(dtype),
+            return_dict=False,
+        )[0]
+        return output.float() * mask
+
+    def initial_noise(self, seeds: Sequence[int], frames: int, height: int, width: int) -> torch.Tensor:
+        """Standard normal latents, one generator a video, so that a video does not depend on its batch."""
+        factor = self.vae.config.scale_factor_spatial
+        shape = (self.vae.config.z_dim, self.latent_frames(frames), height // factor, width // factor)
+        noise = [torch.randn(shape, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds]
+        return torch.stack(noise).to(self.device)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        first_frames: np.ndarray,
+        prompts: Sequence[str],
+        *,
+        frames: int,
+        steps: int,
+        seeds: Sequence[int],
+        batch_size: int = 64,
+    ) -> np.ndarray:
+        """Videos by the ODE, deterministic by seed: uint8 `[batch, frames, height, width, 3]`.
+
+        Args:
+            first_frames: given images, uint8 `[batch, height, width, 3]`.
+            prompts: one a video.
+            frames: frames to make, 4k + 1.
+            steps: denoising steps.
+            seeds: one a video.
+            batch_size: videos per forward pass.
+        """
+        self.transformer.eval()
+        videos = []
+        height, width = first_frames.shape[1:3]
+        for start in range(0, len(prompts), batch_size):
+            part = slice(start, start + batch_size)
+            condition = self.condition(first_frames[part], prompts[part])
+            noise = self.initial_noise(seeds[part], frames, height, width)
+            grid = sigma_grid(steps, self.shift)
+            videos.append(self.decode(ode_sample(self, noise, condition, grid)))
+        return np.concatenate(videos)
