@@ -1,0 +1,127 @@
+"""Whether the background is still the given one: fidelity per pixel; changes of walls, goal, obstacles and floor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wan_r1.verification.scene import FLOOR, OUTSIDE, Scene, patch_means
+from wan_r1.verification.verdict import StrictRules
+
+_SPREAD = 1.5
+"""Pixels by which the player's pixels reach beyond its radius: half a pixel of edge, one of the 3 x 3 mean."""
+_CONTRAST = 24.0
+"""Colour distance from the floor, in levels, from which a patch shows something that can be lost."""
+
+
+_MOST_BLUR = 1.2
+"""How many times the effect of the standard blur is forgiven."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backgrounds:
+    """How far ``n`` videos of ``F`` frames keep their background.
+
+    Attributes:
+        fidelity: float32 [n], see `Verdict.mf`.
+        changed: bool [n, F, P, P], patches that are erased, added, recoloured or painted over.
+    """
+
+    fidelity: np.ndarray
+    changed: np.ndarray
+
+
+def compare(
+    difference: np.ndarray,
+    position: np.ndarray,
+    scenes: Sequence[Scene],
+    which: np.ndarray,
+    weights: np.ndarray,
+    rules: StrictRules,
+) -> Backgrounds:
+    """Compare frames with the background of the given first frame, beside the player.
+
+    Args:
+        difference: float32 [n, F, 3, H, W], frames less background.
+        position: float32 [n, F, 2], (x, y) of the player in pixels; nan (nothing is spared) where it is not seen.
+        scenes: the scenes, all of one size.
+        which: int [n], scene of each video.
+        weights: `wan_r1.verification.scene.patch_weights`.
+        rules: thresholds.
+    """
+    radius = np.array([s.radius for s in scenes], np.float32)[which] + _SPREAD
+    return Backgrounds(
+        fidelity=_fidelity(difference, position, radius, scenes, which, rules.fidelity_tau),
+        changed=_changed_patches(difference, position, radius, scenes, which, weights, rules),
+    )
+
+
+def _fidelity(difference, position, radius, scenes: Sequence[Scene], which: np.ndarray, tau: float) -> np.ndarray:
+    """Mean over frames of the share of background pixels whose 3 x 3 mean is within ``tau`` in every channel, [n].
+
+    The mean over neighbours forgives a decoder's noise, and what a blur of one pixel does is forgiven on top; what is
+    erased or moved is wider than that.
+    """
+    height, width = difference.shape[-2:]
+    total = _sum_neighbours(difference)
+    # Fewer neighbours at the frame's edge: the limit for the sum shrinks with them.
+    limit = tau * _sum_neighbours(np.ones((height, width), np.float32))
+    leak = _sum_neighbours(np.stack([s.leak for s in scenes]))
+    low, high = (np.minimum(leak, 0) - limit)[which][:, None], (np.maximum(leak, 0) + limit)[which][:, None]
+    changed = ((total < low) | (total > high)).any(2)
+
+    away_y = (np.arange(height, dtype=np.float32) + 0.5 - position[..., 1:2]) ** 2
+    away_x = (np.arange(width, dtype=np.float32) + 0.5 - position[..., 0:1]) ** 2
+    # nan compares as False: without a player everything counts as background
+    player = away_y[..., :, None] + away_x[..., None, :] < (radius**2)[:, None, None, None]
+    background = ~player
+    share = (changed & background).sum((2, 3)) / background.sum((2, 3))
+    return (1 - share.mean(1)).astype(np.float32)
+
+
+def _sum_neighbours(images: np.ndarray) -> np.ndarray:
+    """Sum of each pixel of ``[..., H, W]`` and its neighbours inside the frame."""
+    rows = images.copy()
+    rows[..., 1:, :] += images[..., :-1, :]
+    rows[..., :-1, :] += images[..., 1:, :]
+    total = rows.copy()
+    total[..., 1:] += rows[..., :-1]
+    total[..., :-1] += rows[..., 1:]
+    return total
+
+
+def _changed_patches(difference, position, radius, scenes, which, weights, rules: StrictRules) -> np.ndarray:
+    """Patches [n, F, P, P] that lost their contrast with the floor, or whose colour changed in another way."""
+    means = np.moveaxis(patch_means(difference, weights), 2, -1)
+    contrast, leak = (np.stack([getattr(s, name) for s in scenes]) for name in ("contrast", "patch_leak"))
+    kinds = np.stack([s.kinds for s in scenes])
+    squared = (contrast**2).sum(-1)
+    # What shows something else than floor has a contrast that it must keep; outside is one with its board's border.
+    solid = (squared >= _CONTRAST**2) & (kinds != FLOOR) & (kinds != OUTSIDE)
+    share, rest = _split(means, np.where(solid[..., None], contrast, 0), which, -np.inf, np.inf)
+    _, rest = _split(rest, leak, which, 0.0, _MOST_BLUR)
+    changed = (share < rules.wall_opacity - 1) | ((rest**2).sum(-1) > rules.patch_tolerance**2)
+    # Corners where walls meet say nothing that the walls do not.
+    changed[..., ::2, ::2] = False
+
+    cells = weights > 0
+    begin = cells.argmax(1).astype(np.float32)
+    end = begin + cells.sum(1)
+    gap_x, gap_y = (
+        np.maximum(np.maximum(begin - position[..., axis, None], position[..., axis, None] - end), 0) for axis in (0, 1)
+    )
+    touched = gap_y[..., :, None] ** 2 + gap_x[..., None, :] ** 2 < ((radius - 1) ** 2)[:, None, None, None]
+    return changed & ~touched
+
+
+def _split(values: np.ndarray, along: np.ndarray, which: np.ndarray, least: float, most: float):
+    """Values [n, F, P, P, 3] as a share [n, F, P, P] of the vectors ``along`` [scenes, P, P, 3], and the rest.
+
+    The share is kept between ``least`` and ``most``; where the vector is (nearly) 0 the share is 0.
+    """
+    squared = (along**2).sum(-1)
+    unit = along / np.maximum(squared, 1)[..., None]
+    share = np.clip(np.einsum("nfpqc,npqc->nfpq", values, unit[which]), least, most)
+    return share, values - share[..., None] * along[which][:, None]

@@ -1,0 +1,149 @@
+"""Where the player is in each frame, found by a matched filter over the whole frame.
+
+With background B, opacity A and colour times opacity S of the player, a frame F that shows the player at u, faded to
+opacity o, is ``B + o T_u`` with ``T_u = S_u - A_u B``. Least squares give ``o(u) = <F - B, T_u> / |T_u|^2`` for every pixel
+u at once through Fourier transforms; the cosine between ``F - B`` and ``T_u`` over the player's shape tells the player
+from other changes. Pixels are x right, y down, with their centres at half numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.fft
+
+from wan_r1.verification.scene import Scene
+from wan_r1.verification.verdict import StrictRules
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tracks:
+    """Positions and states of the player in ``n`` videos of ``F`` frames.
+
+    Attributes:
+        position: float32 [n, F, 2], (x, y) in pixels of the reading resolution; nan where the player is not seen.
+        seen: bool [n, F], it is there.
+        doubled: bool [n, F], a second one is there too.
+        hidden: bool [n, F], not seen, but it may be where it cannot be seen.
+    """
+
+    position: np.ndarray
+    seen: np.ndarray
+    doubled: np.ndarray
+    hidden: np.ndarray
+
+
+def track(
+    difference: np.ndarray, scenes: Sequence[Scene], which: np.ndarray, rules: StrictRules, cell: float
+) -> Tracks:
+    """Follow the player.
+
+    Args:
+        difference: float32 [n, F, 3, H, W], frames less the background of their scene.
+        scenes: the scenes, all of one size.
+        which: int [n], scene of each video.
+        rules: thresholds.
+        cell: pixels a cell.
+    """
+    n, frames, _, height, width = difference.shape
+    score = _opacity(difference, scenes, which, rules)
+    rows, columns = np.arange(height, dtype=np.float32), np.arange(width, dtype=np.float32)
+    flat = score.reshape(n * frames, height * width)
+    every = np.arange(n * frames)
+
+    first = flat.argmax(1)
+    found = [(first, flat[every, first])]
+    # A second player is looked for outside of the reach of the first one's own response.
+    reach = np.array([min(max(2 * s.radius, 0.6 * cell), 0.9 * cell) for s in scenes], np.float32)[which].repeat(frames)
+    away_y = (rows[None] - (first // width)[:, None]) ** 2
+    away_x = (columns[None] - (first % width)[:, None]) ** 2
+    near = away_y[:, :, None] + away_x[:, None, :] < (reach**2)[:, None, None]
+    others = np.where(near.reshape(flat.shape), np.float32(-1), flat)
+    second = others.argmax(1)
+    found.append((second, others[every, second]))
+
+    anchors = np.array([s.anchor for s in scenes], np.float32)[which]
+    places = np.stack([_refine(score, pixel.reshape(n, frames)) for pixel, _ in found], axis=2) + anchors[:, None, None]
+    opacities = np.stack([value.reshape(n, frames) for _, value in found], axis=2)
+    doubled = (opacities[..., 0] >= rules.present) & (opacities[..., 1] >= rules.duplicate)
+    seen = opacities[..., 0] >= rules.present
+    position = _follow(places, opacities, anchors, scenes, which, rules)
+    position[~seen] = np.nan
+    hidden = _hidden(position, seen, scenes, which, cell)
+    return Tracks(position=position, seen=seen, doubled=doubled, hidden=hidden)
+
+
+def _opacity(difference: np.ndarray, scenes: Sequence[Scene], which: np.ndarray, rules: StrictRules) -> np.ndarray:
+    """Opacity [n, F, H, W] of a player centred at each pixel; 0 where what is there does not look like one."""
+    n, frames, _, height, width = difference.shape
+    planes = np.empty((n, frames, 5, height, width), np.float32)
+    planes[:, :, :3] = difference
+    background = np.stack([s.background for s in scenes])[which][:, None]
+    np.einsum("nfchw,nfchw->nfhw", difference, np.broadcast_to(background, difference.shape), out=planes[:, :, 3])
+    np.einsum("nfchw,nfchw->nfhw", difference, difference, out=planes[:, :, 4])
+    spectra = scipy.fft.rfft2(planes)
+    both = np.empty((n, frames, 2, height, width // 2 + 1), np.complex64)
+    for i, index in enumerate(which):
+        np.einsum("fchw,chw->fhw", spectra[i, :, :4], scenes[index].look, out=both[i, :, 0])
+        np.multiply(spectra[i, :, 4], scenes[index].shape, out=both[i, :, 1])
+    match, power = np.moveaxis(scipy.fft.irfft2(both, s=(height, width)), 2, 0)
+    energy = np.stack([s.energy for s in scenes])[which][:, None]
+    opacity = match / energy
+    # cosine = match / sqrt(energy * power), compared without the root; the 1 keeps rounding errors from counting
+    alike = match**2 >= rules.likeness**2 * energy * np.maximum(power, 1)
+    return np.where(alike & (match > 0), opacity, np.float32(0))
+
+
+def _refine(score: np.ndarray, pixel: np.ndarray) -> np.ndarray:
+    """Peak (x, y) to a fraction of a pixel, [n, F, 2], by a parabola through the peak and its neighbours."""
+    n, frames, height, width = score.shape
+    y, x = pixel // width, pixel % width
+    i, f = np.ogrid[:n, :frames]
+    middle = score[i, f, y, x]
+
+    def vertex(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        bend = before - 2 * middle + after
+        shift = 0.5 * (before - after) / np.where(bend < 0, bend, -1)
+        return np.where((bend < 0) & (before > 0) & (after > 0), np.clip(shift, -0.5, 0.5), 0)
+
+    along_x = vertex(score[i, f, y, (x - 1) % width], score[i, f, y, (x + 1) % width])
+    along_y = vertex(score[i, f, (y - 1) % height, x], score[i, f, (y + 1) % height, x])
+    return np.stack([x + along_x, y + along_y], axis=-1).astype(np.float32)
+
+
+def _follow(places, opacities, anchors, scenes, which, rules: StrictRules) -> np.ndarray:
+    """Of two players the one that continues the track: positions [n, F, 2] from candidates [n, F, 2, 2]."""
+    n, frames = opacities.shape[:2]
+    canvas = scenes[0].board.shape[0]
+    side = scenes[0].background.shape[1:]
+    starts = np.array([(s.start[1] + 0.5, s.start[0] + 0.5) for s in scenes], np.float32)[which]
+    last = starts * (np.array([side[1], side[0]], np.float32) / canvas)
+    position = np.empty((n, frames, 2), np.float32)
+    for f in range(frames):
+        away = ((places[:, f] - last[:, None]) ** 2).sum(-1)
+        pick = ((opacities[:, f, 1] >= rules.present) & (away[:, 1] < away[:, 0])).astype(int)
+        here = places[np.arange(n), f, pick]
+        position[:, f] = here
+        present = opacities[:, f, 0] >= rules.present
+        last = np.where(present[:, None], here, last)
+    return position
+
+
+def _hidden(position, seen, scenes, which, cell: float) -> np.ndarray:
+    """Whether an unseen player may be in a hide-out next to where it was seen last, [n, F]."""
+    hidden = np.zeros_like(seen)
+    for i in np.flatnonzero(~seen.all(1)):
+        hideouts = scenes[which[i]].hideouts
+        if not hideouts.any():
+            continue
+        rows, columns = np.nonzero(hideouts)
+        last = None
+        for f in range(seen.shape[1]):
+            if seen[i, f]:
+                last = position[i, f]
+            elif last is not None:
+                near = (columns + 0.5 - last[0]) ** 2 + (rows + 0.5 - last[1]) ** 2 <= (1.5 * cell) ** 2
+                hidden[i, f] = near.any()
+    return hidden

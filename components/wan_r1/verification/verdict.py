@@ -1,0 +1,115 @@
+"""What verification says about a video: facts, strict metrics and, if asked for, the benchmark's metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from wan_r1.tasks.level import Cell
+
+TRACKED, OCCLUDED, LOST, DUPLICATED = STATES = ("tracked", "occluded", "lost", "duplicated")
+"""State of the player in a frame. `occluded`: it can hide near its last place because it looks like what is there."""
+
+VIOLATIONS = {
+    "wrong_start": "frame 0 does not show the player on its start cell",
+    "lost": "the player is not in the frame",
+    "duplicate": "a second player is in the frame",
+    "wall": "the player leaves its path through a wall",
+    "obstacle": "the player is on a cell that must not be entered",
+    "off_board": "the player has left the board",
+    "off_path": "the player is further from the middle of the path than the tolerance",
+    "jump": "the player moves further between two frames than the level's speed allows",
+    "too_fast": "the player covers more than a cell in the time the level's speed needs for one",
+    "goal_changed": "the goal is erased, moved or recoloured",
+    "wall_changed": "a wall is erased, added or recoloured",
+    "obstacle_changed": "an obstacle is erased or recoloured",
+    "floor_changed": "floor is painted over",
+    "outside_changed": "the surroundings of the board are painted over",
+}
+"""Every kind of violation and what it means."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrictRules:
+    """Tolerances of the strict reading. Lengths are in cells, colours in levels of 0..255."""
+
+    path_tolerance: float = 0.25
+    """How far the player's centre may be from the middle of the path, and from the start and the goal at either end."""
+    speed_slack: float = 0.35
+    """How much further than the level's speed the player may come: between two frames, and in the time of one cell."""
+    present: float = 0.5
+    """Least opacity at which the player counts as present (a disc of 5 px blurred by 1 px still has about .65)."""
+    duplicate: float = 0.35
+    """Least opacity at which a second player counts as one."""
+    likeness: float = 0.75
+    """Least cosine between what is seen and the player's look, over the player's shape."""
+    fidelity_tau: float = 32.0
+    """Largest difference of a background pixel's local mean, in any channel, that counts as unchanged."""
+    wall_opacity: float = 0.45
+    """Least share of its contrast that a wall, an obstacle or the goal must keep in every frame."""
+    patch_tolerance: float = 40.0
+    """Largest colour difference (Euclidean) of the mean of a patch that is not explained by a weaker contrast."""
+    rest_frames: int = 2
+    """Frames at the end that must rest on the goal, unless the goal is first reached later than that."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Violation:
+    """A rule that is broken: what (a key of `VIOLATIONS`), in which frame, at which cell (row, column) of the board."""
+
+    kind: str
+    frame: int
+    place: Cell
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The reading of one video.
+
+    If `error` is set the video could not be read: every metric is then False, 0 or None and means nothing.
+
+    Attributes:
+        em: exact match, strict: a success along a shortest path (any of them).
+        sr: success, strict: ends at rest on the goal, kept every rule all the way, as one player.
+        pr: precision: share of the moves of a shortest path made before the first mistake or violation.
+        sd: extra length of the walk as a share of the shortest path's; None without success.
+        mf: fidelity: mean over frames of the share of background pixels unchanged from the *given* first frame.
+        vr_bench_em: the benchmark's exact match; like the other four None unless asked for.
+        vr_bench_sr: the benchmark's success: any point in the goal's box.
+        vr_bench_pr: the benchmark's precision: prefix within a radius of the reference, by arc length.
+        vr_bench_sd: the benchmark's step deviation; None where the benchmark has none.
+        vr_bench_mf: the benchmark's fidelity.
+        track: float32 [frames, 2], player centre (x, y) as fractions of the frame; nan where not seen.
+        states: state of the player per frame, one of `STATES`.
+        violations: every broken rule, one entry a kind and frame, in the order of time.
+        walk: cells (row, column) visited before the first violation, in order.
+        walk_frames: frame in which each cell of the walk is entered.
+        moved: whether the player ever leaves its start cell.
+        end: cell the player stands on in the last frame; None if it is not seen there.
+        error: why the video could not be read; None if it could.
+    """
+
+    em: bool = False
+    sr: bool = False
+    pr: float = 0.0
+    sd: float | None = None
+    mf: float = 0.0
+    vr_bench_em: bool | None = None
+    vr_bench_sr: bool | None = None
+    vr_bench_pr: float | None = None
+    vr_bench_sd: float | None = None
+    vr_bench_mf: float | None = None
+    track: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32), repr=False, compare=False)
+    states: tuple[str, ...] = ()
+    violations: tuple[Violation, ...] = ()
+    walk: tuple[Cell, ...] = ()
+    walk_frames: tuple[int, ...] = ()
+    moved: bool = False
+    end: Cell | None = None
+    error: str | None = None
+
+    @property
+    def kept_rules(self) -> bool:
+        """Whether the video could be read and breaks no rule."""
+        return self.error is None and not self.violations

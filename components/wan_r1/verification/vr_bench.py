@@ -1,0 +1,148 @@
+"""VR-Bench's five metrics, computed on our track.
+
+Definitions are those of the benchmark's code (ImYangC7/VR-Bench, `evaluation/videomodel_eval`), not of its README:
+precision is a prefix by arc length, success any point in the goal's box, fidelity compares grey values of every fifth
+frame with the video's own frame 0. They are for comparison with published numbers; what they cannot see is what the
+strict metrics are for.
+
+One thing differs: the benchmark follows the player by template matching (NCC or CSRT), we by
+`wan_r1.verification.tracking`. Where the player is not seen the last point is repeated, as the benchmark does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict
+
+import cv2
+import numpy as np
+
+from wan_r1.tasks.level import Cell
+
+if TYPE_CHECKING:
+    from wan_r1.tasks.dataset import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkRules:
+    """The benchmark's parameters; defaults are those of its published scripts."""
+
+    epsilon: float = 0.05
+    """Largest distance from the reference, as a fraction of the frame's side."""
+    samples: int = 1000
+    """Points by arc length at which the two paths are compared."""
+    pixel_threshold: int = 5
+    """Largest grey difference of an unchanged pixel, in levels."""
+    frame_step: int = 5
+    """Fidelity looks at every frame whose index is a multiple of this."""
+    exact_precision: float = 0.98
+    """Least precision of an exact match."""
+    exact_deviation: float = 0.1
+    """Largest absolute step deviation of an exact match."""
+
+
+class BenchmarkMetrics(TypedDict):
+    """Fields of `Verdict` that hold the benchmark's metrics."""
+
+    vr_bench_em: bool
+    vr_bench_sr: bool
+    vr_bench_pr: float
+    vr_bench_sd: float | None
+    vr_bench_mf: float
+
+
+def benchmark_metrics(video: np.ndarray, track: np.ndarray, task: Task, rules: BenchmarkRules) -> BenchmarkMetrics:
+    """The benchmark's metrics of one video.
+
+    Args:
+        video: ``[F, H, W, 3]`` uint8.
+        track: ``[F, 2]`` player centre as fractions of the frame; nan where not seen.
+        task: its level; `trajectory` is the reference path.
+        rules: parameters.
+    """
+    points = repeat_last(track, task.level.center(task.level.start))
+    reference = np.asarray(task.trajectory, np.float64)
+    left, top, right, bottom = _box(task, task.level.goal)
+    success = bool(
+        ((points[:, 0] >= left) & (points[:, 0] <= right) & (points[:, 1] >= top) & (points[:, 1] <= bottom)).any()
+    )
+    precision = prefix_precision(points, reference, rules)
+    wanted, walked = _length(reference), _length(points)
+    extra = walked / wanted - 1 if wanted > 1e-9 else 0.0
+    deviation = extra if success and extra >= 0 else None
+    exact = success and precision >= rules.exact_precision and abs(deviation or 0.0) <= rules.exact_deviation
+    return {
+        "vr_bench_em": exact,
+        "vr_bench_sr": success,
+        "vr_bench_pr": precision,
+        "vr_bench_sd": deviation,
+        "vr_bench_mf": grey_fidelity(video, points, task, rules),
+    }
+
+
+def repeat_last(track: np.ndarray, start: tuple[float, float]) -> np.ndarray:
+    """The track with the last seen point where none is seen, from ``start`` on, ``[F, 2]``."""
+    points = np.array(track, np.float64)
+    last = np.array(start)
+    for point in points:
+        if np.isnan(point[0]):
+            point[:] = last
+        last = point
+    return points
+
+
+def prefix_precision(points: np.ndarray, reference: np.ndarray, rules: BenchmarkRules) -> float:
+    """Share of the reference, by arc length, that is followed before the first point further off than epsilon."""
+    along = np.linspace(0.0, _length(reference), rules.samples)
+    off = np.hypot(*(_at(reference, along) - _at(points, along)).T) > rules.epsilon
+    return float(off.argmax() / rules.samples) if off.any() else 1.0
+
+
+def grey_fidelity(video: np.ndarray, points: np.ndarray, task: Task, rules: BenchmarkRules) -> float:
+    """Mean share of grey pixels like those of the video's own frame 0, beside start, goal and the tracked box."""
+    height, width = video.shape[1:3]
+    sampled = range(rules.frame_step, len(video), rules.frame_step)
+    if not sampled:
+        return 0.0
+    start, goal = _pixel_box(task, task.level.start, height, width), _pixel_box(task, task.level.goal, height, width)
+    box_width, box_height = start[2] - start[0], start[3] - start[1]
+    first = cv2.cvtColor(video[0], cv2.COLOR_RGB2GRAY).astype(np.int16)
+    scores = []
+    for frame in sampled:
+        mask = np.ones((height, width), bool)
+        for x0, y0, x1, y1 in (start, goal):
+            mask[y0:y1, x0:x1] = False
+        x, y = points[int(frame / len(video) * (len(points) - 1))] * (width, height)
+        # A box that starts outside is pushed in whole, not cropped, as the benchmark does.
+        x0, y0 = max(0, int(x - box_width / 2)), max(0, int(y - box_height / 2))
+        mask[y0 : y0 + box_height, x0 : x0 + box_width] = False
+        if not mask.any():
+            scores.append(1.0)
+            continue
+        grey = cv2.cvtColor(video[frame], cv2.COLOR_RGB2GRAY).astype(np.int16)
+        scores.append(1.0 - float((np.abs(grey - first) > rules.pixel_threshold)[mask].mean()))
+    return float(np.mean(scores))
+
+
+def _box(task: Task, cell: Cell) -> tuple[float, float, float, float]:
+    """The cell as (left, top, right, bottom), fractions of the frame."""
+    x, y = task.level.center(cell)
+    half = task.level.cell_size / 2
+    return x - half, y - half, x + half, y + half
+
+
+def _pixel_box(task: Task, cell: Cell, height: int, width: int) -> tuple[int, int, int, int]:
+    left, top, _, _ = _box(task, cell)
+    size = task.level.cell_size
+    x0, y0 = int(left * width + 1e-6), int(top * height + 1e-6)
+    return x0, y0, min(width, x0 + max(1, int(size * width))), min(height, y0 + max(1, int(size * height)))
+
+
+def _length(points: np.ndarray) -> float:
+    return float(np.hypot(*np.diff(points, axis=0).T).sum())
+
+
+def _at(points: np.ndarray, along: np.ndarray) -> np.ndarray:
+    """Points [S, 2] at arc lengths ``along`` [S] of a polyline; its end beyond its length."""
+    lengths = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
+    return np.stack([np.interp(along, lengths, points[:, axis]) for axis in (0, 1)], axis=1)
