@@ -46,7 +46,7 @@ class Family(Protocol):
     def render(
         self, level: GridLevel, texture: Texture, positions: NDArray[np.floating] | None, size: int
     ) -> NDArray[np.uint8]:
-        """Frames ``[F, H, W, 3]`` with the player at ``positions`` ``[F, 2]``; ``None`` gives one without the player."""
+        """Frames ``[F, H, W, 3]`` with the player at ``positions`` ``[F, 2]``; ``None``: one without the player."""
 
     def prompt(self, texture: Texture) -> str:
         """What the video model is told."""
@@ -221,15 +221,3 @@ def around_cells(side: int) -> dict[Cell, list[Cell]]:
         ]
         for row, column in cells
     }
-
-
-def steps_from(adjacent: Mapping[Cell, list[Cell]], source: Cell) -> dict[Cell, int]:
-    """Moves from ``source`` to each cell that can be reached, nearest first."""
-    found = {source: 0}
-    order = [source]
-    for cell in order:
-        for other in adjacent[cell]:
-            if other not in found:
-                found[other] = found[cell] + 1
-                order.append(other)
-    return found

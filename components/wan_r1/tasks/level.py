@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 Cell = tuple[int, int]
 
@@ -70,6 +72,19 @@ class GridLevel:
         """Side of a cell as a fraction of the frame's side."""
         return 1.0 / self.canvas
 
+    # Sets beside the sorted tuples: membership is asked for every neighbour of every cell.
+    @cached_property
+    def _blocked(self) -> frozenset[Cell]:
+        return frozenset(self.blocked)
+
+    @cached_property
+    def _right(self) -> frozenset[Cell]:
+        return frozenset(self.right_walls)
+
+    @cached_property
+    def _down(self) -> frozenset[Cell]:
+        return frozenset(self.down_walls)
+
     def center(self, cell: Cell) -> tuple[float, float]:
         """Centre ``(x, y)`` of a cell, as fractions of the frame."""
         row, column = cell
@@ -97,21 +112,27 @@ class GridLevel:
             return b not in self._down
         return False
 
+    @cached_property
+    def _adjacent(self) -> dict[Cell, list[Cell]]:
+        """For each free cell those that can be entered from it; as `open_between`, for the whole board at once."""
+        free = [(row, column) for row in range(self.rows) for column in range(self.columns)]
+        if self.blocked:
+            free = [cell for cell in free if cell not in self._blocked]
+        adjacent: dict[Cell, list[Cell]] = {cell: [] for cell in free}
+        for cell in free:
+            for other, walls in (((cell[0], cell[1] + 1), self._right), ((cell[0] + 1, cell[1]), self._down)):
+                if other in adjacent and cell not in walls:
+                    adjacent[cell].append(other)
+                    adjacent[other].append(cell)
+        return adjacent
+
     def neighbours(self, cell: Cell) -> list[Cell]:
         """Cells that can be entered from ``cell`` in one step."""
-        around = [(cell[0] + row, cell[1] + column) for row, column in MOVES.values()]
-        return [other for other in around if self.open_between(cell, other)]
+        return list(self._adjacent.get(cell, ()))
 
     def distances(self, source: Cell) -> dict[Cell, int]:
         """Steps from ``source`` to every cell that can be reached, nearest first."""
-        found = {source: 0}
-        order = [source]
-        for cell in order:
-            for other in self.neighbours(cell):
-                if other not in found:
-                    found[other] = found[cell] + 1
-                    order.append(other)
-        return found
+        return steps_from(self._adjacent, source)
 
     @cached_property
     def solution(self) -> Solution | None:
@@ -122,7 +143,7 @@ class GridLevel:
         nearer: dict[Cell, list[Cell]] = {}
         counts: dict[Cell, int] = {}
         for cell, steps in distance.items():
-            nearer[cell] = [other for other in self.neighbours(cell) if distance[other] == steps - 1]
+            nearer[cell] = [other for other in self._adjacent[cell] if distance[other] == steps - 1]
             counts[cell] = sum(counts[other] for other in nearer[cell]) if steps else 1
         path = [self.start]
         while path[-1] != self.goal:
@@ -169,10 +190,6 @@ class GridLevel:
             raise ValueError(f"level state is malformed: {error}") from None
 
     def __post_init__(self) -> None:
-        # Sets beside the sorted tuples: membership is asked for every neighbour of every cell.
-        object.__setattr__(self, "_blocked", frozenset(self.blocked))
-        object.__setattr__(self, "_right", frozenset(self.right_walls))
-        object.__setattr__(self, "_down", frozenset(self.down_walls))
         for name in ("start", "goal"):
             cell = getattr(self, name)
             if not self.contains(cell) or cell in self.blocked:
@@ -192,6 +209,23 @@ class Solution:
         return len(self.path) - 1
 
 
-def _cell(value) -> Cell:
+def steps_from(adjacent: Mapping[Cell, list[Cell]], source: Cell) -> dict[Cell, int]:
+    """Moves from ``source`` to each cell that can be reached, nearest first.
+
+    Args:
+        adjacent: the cells that can be entered from each cell.
+        source: where to begin.
+    """
+    found = {source: 0}
+    order = [source]
+    for cell in order:
+        for other in adjacent.get(cell, ()):
+            if other not in found:
+                found[other] = found[cell] + 1
+                order.append(other)
+    return found
+
+
+def _cell(value: Any) -> Cell:
     row, column = value
     return int(row), int(column)

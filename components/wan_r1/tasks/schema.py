@@ -58,6 +58,7 @@ def _features() -> str:
     """What Hugging Face ``datasets`` looks for in a Parquet file: which columns to decode as images and videos."""
     features = {}
     for field in _FIELDS:
+        feature: dict[str, object]
         kind, depth = field.type, 0
         while pa.types.is_list(kind):
             kind, depth = kind.value_type, depth + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from fractions import Fraction
+from typing import cast
 
 import av
 import cv2
@@ -42,7 +43,8 @@ def encode_video(frames: NDArray[np.uint8], fps: float, lossless: bool) -> bytes
     options = {"preset": "veryfast", **({"qp": "0"} if lossless else {"crf": "18"})}
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=options)
+        rate = Fraction(fps).limit_denominator(1001)
+        stream = cast(av.VideoStream, container.add_stream(codec, rate=rate, options=options))
         stream.height, stream.width, stream.pix_fmt = height, width, pixels
         stream.thread_count = 1
         for image in frames:
@@ -60,7 +62,7 @@ def decode_video(data: bytes) -> NDArray[np.uint8]:
         MediaError: if the bytes are no video that can be read.
     """
     try:
-        with av.open(io.BytesIO(data)) as container:
+        with av.open(io.BytesIO(data), "r") as container:
             if not container.streams.video:
                 raise MediaError(f"the {len(data)} bytes hold no video stream")
             stream = container.streams.video[0]
@@ -76,10 +78,10 @@ def decode_video(data: bytes) -> NDArray[np.uint8]:
 def _rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
     # The two formats that `encode_video` writes, without the threads that a conversion by PyAV starts for each frame.
     if frame.format.name == "gbrp":
-        return frame.to_ndarray()
+        return np.asarray(frame.to_ndarray(), np.uint8)
     if frame.format.name == "yuv420p":
-        return cv2.cvtColor(frame.to_ndarray(), cv2.COLOR_YUV2RGB_I420)
-    return frame.to_ndarray(format="rgb24")
+        return np.asarray(cv2.cvtColor(frame.to_ndarray(), cv2.COLOR_YUV2RGB_I420), np.uint8)
+    return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
 
 
 def encode_image(image: NDArray[np.uint8]) -> bytes:
@@ -99,4 +101,4 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if image is None:
         raise MediaError(f"the {len(data)} bytes are no readable image")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)

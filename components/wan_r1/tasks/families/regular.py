@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from wan_r1.tasks.family import Board, GridFamily, around_cells, steps_from
-from wan_r1.tasks.level import Cell
+from wan_r1.tasks.family import Board, GridFamily, around_cells
+from wan_r1.tasks.level import Cell, steps_from
 from wan_r1.tasks.textures import Texture
 
 
@@ -24,7 +24,7 @@ class Regular(GridFamily):
         }[difficulty]
 
     def draw(self, dice: random.Random, difficulty: str, side: int, low: int, high: int) -> Board | None:
-        """A tree that grows mostly from its newest cell (long corridors), at times from any (so no tree is left out)."""
+        """A tree that grows mostly from its newest cell (long corridors), at times from any (so none is left out)."""
         around = around_cells(side)
         root = dice.randrange(side), dice.randrange(side)
         adjacent: dict[Cell, list[Cell]] = {root: []}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from wan_r1.tasks.family import Board, GridFamily, around_cells, steps_from
-from wan_r1.tasks.level import Cell
+from wan_r1.tasks.family import Board, GridFamily, around_cells
+from wan_r1.tasks.level import Cell, steps_from
 from wan_r1.tasks.textures import Texture
 
 _DENSITY = {"easy": 0.4, "medium": 0.5, "hard": 0.6}
