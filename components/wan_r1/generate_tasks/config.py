@@ -1,0 +1,150 @@
+"""Parameters of the data set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+from wan_r1.config import ConfigError, StageConfig
+from wan_r1.tasks.families import FAMILIES
+from wan_r1.tasks.family import DIFFICULTIES, MIN_CANVAS
+from wan_r1.tasks.render import MIN_CELL
+from wan_r1.tasks.schema import SPLITS
+from wan_r1.tasks.task import room_for_steps
+from wan_r1.tasks.textures import TEXTURES
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateTasksConfig(StageConfig):
+    """What levels are made, how many for each split, and how they look.
+
+    Within a split, levels go through the difficulties in turn, and through the textures after each round of them.
+    """
+
+    STAGE: ClassVar[str] = "generate_tasks"
+    PREFIX: ClassVar[str] = "tasks_"
+
+    families: tuple[str, ...] = ("regular", "trapfield")
+    """Families of levels; see `wan_r1.tasks.families`."""
+    textures: tuple[str, ...] = ("plain", "night")
+    """Textures; see `wan_r1.tasks.textures`."""
+
+    train_levels: int = 1024
+    """Levels per family with a demonstration, for supervised fine-tuning (VR-Bench has 360 a texture)."""
+    validation_levels: int = 64
+    """Levels per family by which checkpoints are picked."""
+    prompts_levels: int = 512
+    """Levels per family without a demonstration, for reinforcement learning."""
+    test_levels: int = 128
+    """Levels per family like those of training, for the reported results (the paper's test has 72)."""
+    harder_levels: int = 128
+    """Levels per family beyond those of training, for the reported results."""
+
+    train_difficulties: tuple[str, ...] = ("easy", "medium")
+    """Difficulties in the split `train`, in equal parts."""
+    validation_difficulties: tuple[str, ...] = ("easy", "medium")
+    """Difficulties in the split `validation`."""
+    prompts_difficulties: tuple[str, ...] = ("hard",)
+    """Difficulties in the split `prompts`."""
+    test_difficulties: tuple[str, ...] = ("easy", "medium")
+    """Difficulties in the split `test`."""
+    harder_difficulties: tuple[str, ...] = ("hard",)
+    """Difficulties in the split `harder`."""
+
+    height: int = 512
+    """Height of a frame in pixels (VR-Bench trains Wan2.2 at 512)."""
+    width: int = 512
+    """Width of a frame in pixels; grid families draw square frames."""
+    frames: int = 193
+    """Frames of a video, 4k + 1 as Wan's codec needs (the paper's 193)."""
+    canvas: int = 16
+    """Cells per side of the frame; boards are as large as the difficulty says and lie anywhere on it."""
+    steps_per_frame: float = 0.25
+    """Speed of the player in cells a frame; it rests on the goal afterwards."""
+    fps: float = 24.0
+    """Frames per second, for players of the video; Wan2.2's 24."""
+    lossless: bool = False
+    """Whether videos keep every pixel (RGB H.264, which few browsers play) or are common H.264 of high quality."""
+
+    shard_rows: int = 256
+    """Rows per Parquet file at most; changes the files' number, no level."""
+    workers: int = 0
+    """Processes that make levels; 0 is one for each core. Changes no byte of the data set."""
+
+    def validate(self) -> None:
+        """Check every value that can be checked without making a level."""
+        self._check_names("families", FAMILIES)
+        self._check_names("textures", TEXTURES)
+        for split in SPLITS:
+            self._check_names(f"{split}_difficulties", DIFFICULTIES)
+            self.require(f"{split}_levels", self.levels(split) >= 0, "a whole number from 0")
+        if not any(self.levels(split) for split in SPLITS):
+            raise ConfigError("no split has any level; give at least one, such as tasks_train_levels=16")
+
+        good = max(5, 4 * round((self.frames - 1) / 4) + 1)
+        self.require("frames", self.frames >= 5 and self.frames % 4 == 1, f"4k + 1 from 5 on, such as {good}")
+        self.require("canvas", MIN_CANVAS <= self.canvas <= 64, f"a whole number from {MIN_CANVAS} to 64, such as 8")
+        suits = self.height % self.canvas == 0 and self.height // self.canvas >= MIN_CELL and self.height <= 1024
+        cell = min(max(MIN_CELL, round(self.height / self.canvas)), 1024 // self.canvas)
+        self.require(
+            "height",
+            suits,
+            f"a multiple of tasks_canvas={self.canvas} with {MIN_CELL} px a cell or more and up to 1024 px, such as "
+            f"{cell * self.canvas}",
+        )
+        self.require("width", self.width == self.height, f"the height, {self.height}: grid families are square")
+        self.require(
+            "lossless", self.lossless or self.height % 2 == 0, "true for an odd height, which common H.264 cannot hold"
+        )
+        self.require("steps_per_frame", 0 < self.steps_per_frame <= 1, "above 0 and up to 1 (a cell a frame)")
+        self.require("fps", 1 <= self.fps <= 120, "1 to 120")
+        self.require("shard_rows", self.shard_rows >= 1, "a whole number from 1")
+        self.require("workers", self.workers >= 0, "a whole number from 0")
+        for split in SPLITS:
+            for difficulty in self.difficulties(split) if self.levels(split) else ():
+                self._check_room(split, difficulty)
+
+    def levels(self, split: str) -> int:
+        """Levels per family of a split."""
+        return getattr(self, f"{split}_levels")
+
+    def difficulties(self, split: str) -> tuple[str, ...]:
+        """Difficulties of a split."""
+        return getattr(self, f"{split}_difficulties")
+
+    def place(self, split: str, index: int) -> tuple[str, str]:
+        """(difficulty, texture) of the level at ``index`` of a split, which is the same for every family."""
+        difficulties = self.difficulties(split)
+        round_, within = divmod(index, len(difficulties))
+        return difficulties[within], self.textures[round_ % len(self.textures)]
+
+    @property
+    def max_steps(self) -> int:
+        """Most moves that a video has room for."""
+        return room_for_steps(self.frames, self.steps_per_frame)
+
+    @property
+    def content_hash(self) -> str:
+        """Like `hash`, but of what decides the data set's content: the number of processes does not."""
+        values = {name: value for name, value in asdict(self).items() if name != "workers"}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+    def _check_names(self, field: str, known: object) -> None:
+        names, allowed = getattr(self, field), sorted(known)  # type: ignore[call-overload]
+        shown = f"one or more of {', '.join(allowed)}, each once"
+        self.require(field, len(names) > 0 and len(set(names)) == len(names) and set(names) <= set(allowed), shown)
+
+    def _check_room(self, split: str, difficulty: str) -> None:
+        """A video must have room for the difficulty's shortest levels."""
+        for family in self.families:
+            needed = FAMILIES[family].shortest_allowed(difficulty, self.canvas)
+            frames = 4 * math.ceil(needed / self.steps_per_frame / 4) + 1
+            self.require(
+                "frames",
+                needed <= self.max_steps,
+                f"at least {frames} at tasks_steps_per_frame={self.steps_per_frame}: {difficulty} {family} levels on "
+                f"tasks_canvas={self.canvas} (tasks_{split}_difficulties) take {needed} moves or more",
+            )

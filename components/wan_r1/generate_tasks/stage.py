@@ -1,0 +1,160 @@
+"""Make the data set: plan the levels, then draw and write them shard by shard."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from functools import partial
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+from typing import Any
+
+from wan_r1.config import ConfigError
+from wan_r1.generate_tasks.config import GenerateTasksConfig
+from wan_r1.generate_tasks.plan import Shard, SplitPlan, check_plans, plan_split, shards
+from wan_r1.progress import Progress
+from wan_r1.runtime import StageClock, git_commit
+from wan_r1.tasks.dataset import dataset_sha256, write_tasks
+from wan_r1.tasks.schema import SCHEMA_VERSION, SPLITS
+from wan_r1.tasks.task import Task, make_task
+
+_PROCESS_ROWS = 2000
+"""Rows from which another process is worth the second that it takes to start."""
+
+
+def run(config: GenerateTasksConfig, *, output: Path) -> dict[str, Any]:
+    """Write the data set.
+
+    Args:
+        config: what to make.
+        output: folder for the Parquet files; it must be empty or new.
+
+    Returns:
+        The stage's summary, with ``rows``, ``rows_by_split``, ``files``, ``schema_version`` and ``dataset_sha256``.
+
+    Raises:
+        ConfigError: if a split cannot have as many different levels, or the folder holds data already.
+    """
+    output = Path(output)
+    if output.exists() and (output.is_file() or any(output.iterdir())):
+        raise ConfigError(f"output={str(output)!r} is not empty; give a new or an empty folder")
+    output.mkdir(parents=True, exist_ok=True)
+    asked = {split: config.levels(split) * len(config.families) for split in SPLITS}
+    rows = sum(asked.values())
+    with StageClock(config.STAGE) as clock, _Workers(config, rows) as workers:
+        with Progress(config.STAGE) as progress:
+            progress.note(f"planning {rows} levels")
+            plans = workers.plan()
+        check_plans(config, plans)
+        files = shards(config, plans)
+        with Progress(config.STAGE, rows, unit="level") as progress:
+            workers.write(files, output, progress)
+    return {
+        **clock.summary(),
+        "rows": rows,
+        "rows_by_split": {split: count for split, count in asked.items() if count},
+        "files": len(files),
+        "schema_version": SCHEMA_VERSION,
+        "config_hash": config.hash,
+        "dataset_sha256": dataset_sha256(output),
+    }
+
+
+class _Workers:
+    """Processes that plan and write; with one worker, this process does it itself."""
+
+    def __init__(self, config: GenerateTasksConfig, rows: int) -> None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._config = config
+        count = config.workers or min(cores, 1 + rows // _PROCESS_ROWS)
+        self._pool: ProcessPoolExecutor | None = None
+        if count > 1:
+            # A forked child of a process with threads (progress, clock) may inherit a held lock; a spawned one cannot.
+            context = multiprocessing.get_context("spawn")
+            self._written = context.Value("q", 0)
+            self._pool = ProcessPoolExecutor(count, context, initializer=_share_counter, initargs=(self._written,))
+
+    def __enter__(self) -> _Workers:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def plan(self) -> list[SplitPlan]:
+        """The plans of all families and splits that have levels, split by split."""
+        config = self._config
+        places = [(family, split) for split in SPLITS if config.levels(split) for family in config.families]
+        if self._pool is None:
+            return [plan_split(config, family, split) for family, split in places]
+        return list(self._pool.map(partial(plan_split, config), *zip(*places, strict=True)))
+
+    def write(self, files: list[Shard], output: Path, progress: Progress) -> None:
+        """Write all shards, telling the progress how many rows are done."""
+        if self._pool is None:
+            done = Counter[str]()
+
+            def tell(rows: int) -> None:
+                done["rows"] += rows
+                progress.update(done["rows"])
+
+            for shard in files:
+                _write_shard(self._config, shard, output, tell)
+            return
+        pending: set[Future[None]] = {self._pool.submit(_write_in_child, self._config, s, output) for s in files}
+        while pending:
+            finished, pending = wait(pending, timeout=1, return_when=FIRST_EXCEPTION)
+            for future in finished:
+                future.result()
+            progress.update(self._written.value)
+
+
+def _write_shard(config: GenerateTasksConfig, shard: Shard, output: Path, tell: Callable[[int], None]) -> None:
+    metadata = {
+        "wan_r1.config": config.content_hash,
+        "wan_r1.git_commit": git_commit(),
+        "wan_r1.lossless": str(config.lossless).lower(),
+    }
+    write_tasks(_tasks(config, shard, tell), output / shard.name, lossless=config.lossless, metadata=metadata)
+
+
+def _tasks(config: GenerateTasksConfig, shard: Shard, tell: Callable[[int], None]) -> Iterator[Task]:
+    for index, attempt in enumerate(shard.attempts, shard.first):
+        difficulty, texture = config.place(shard.split, index)
+        yield make_task(
+            shard.family,
+            difficulty,
+            texture,
+            seed=config.seed,
+            split=shard.split,
+            index=index,
+            frames=config.frames,
+            size=config.height,
+            canvas=config.canvas,
+            steps_per_frame=config.steps_per_frame,
+            fps=config.fps,
+            attempt=attempt,
+        )
+        tell(1)
+
+
+_rows_written: Synchronized | None = None
+"""In a child process: the counter it shares with its parent. A pool hands such objects over at its start only."""
+
+
+def _share_counter(counter: Synchronized) -> None:
+    global _rows_written
+    _rows_written = counter
+
+
+def _write_in_child(config: GenerateTasksConfig, shard: Shard, output: Path) -> None:
+    _write_shard(config, shard, output, _count_rows)
+
+
+def _count_rows(rows: int) -> None:
+    if _rows_written is not None:
+        with _rows_written.get_lock():
+            _rows_written.value += rows
