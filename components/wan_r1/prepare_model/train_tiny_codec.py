@@ -1,6 +1,6 @@
 """Train the tiny codec that ships with the package.
 
-    python -m wan_r1.prepare_model.train_tiny_codec --minutes 25 --output components/wan_r1/video_model/assets/tiny/vae
+    python -m wan_r1.prepare_model.train_tiny_codec --steps 3000 --output components/wan_r1/video_model/assets/tiny/vae
 
 A Wan autoencoder is trained on rendered solution videos of every family, texture and difficulty, and on videos that no
 solution shows (players that jump, fade, wait, cross walls, or are there twice), so that a policy's mistakes survive
@@ -23,6 +23,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
 from wan_r1.tasks.dataset import make_task
 from wan_r1.tasks.families import FAMILIES
 from wan_r1.tasks.textures import TEXTURES
+from wan_r1.video_model.codec import speed_up_normalisation
 from wan_r1.video_model.tiny import CODEC
 
 SIZE, FRAMES, CANVAS = 32, 9, 4
@@ -103,17 +104,19 @@ def decode_unclamped(codec: AutoencoderKLWan, latents: torch.Tensor) -> torch.Te
     return unpatchify(decoded, codec.config.patch_size) if codec.config.patch_size else decoded
 
 
-def train(minutes: float, output: Path, seed: int, batch: int = 12, clips: int = 4096) -> AutoencoderKLWan:
-    """Train for ``minutes`` of wall time and save the codec with measured latent statistics."""
+def train(steps: int, output: Path, seed: int, batch: int = 12, clips: int = 4096) -> AutoencoderKLWan:
+    """Train for ``steps`` and save the codec with measured latent statistics."""
     torch.manual_seed(seed)
     codec = AutoencoderKLWan(**CODEC, latents_mean=[0.0] * CODEC["z_dim"], latents_std=[1.0] * CODEC["z_dim"])
+    speed_up_normalisation(codec)
     data, weights = (torch.from_numpy(array) for array in training_clips(clips, seed))
     optimizer = torch.optim.AdamW(codec.parameters(), lr=3e-3, betas=(0.9, 0.99), weight_decay=1e-4)
-    start, step = time.monotonic(), 0
     averages: dict[str, torch.Tensor] = {}
-    while (spent := (time.monotonic() - start) / 60 / minutes) < 1:
+    begin = time.process_time()
+    for step in range(1, steps + 1):
+        spent = step / steps
         for group in optimizer.param_groups:
-            group["lr"] = 3e-3 * min(1.0, (step + 1) / 50) * (1 - spent) ** 1.0 + 2e-5
+            group["lr"] = 3e-3 * min(1.0, step / 50) * (1 - spent) + 2e-5
         chosen = torch.randint(len(data), (batch,))
         frames = data[chosen].permute(0, 4, 1, 2, 3).float() / 127.5 - 1
         posterior = codec.encode(frames).latent_dist
@@ -125,13 +128,16 @@ def train(minutes: float, output: Path, seed: int, batch: int = 12, clips: int =
         loss.backward()
         torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
         optimizer.step()
-        step += 1
         if spent > 0.7:
             for name, value in codec.state_dict().items():
                 averages[name] = value.clone() if name not in averages else averages[name].lerp(value, 0.005)
         if step % 50 == 0:
             psnr = -10 * torch.log10((difference.clamp(-2, 2) ** 2).mean() / 4)
-            print(f"codec  step {step}  loss {loss.item():.4f}  psnr {psnr.item():.1f}  {spent:.0%}", flush=True)
+            print(
+                f"codec  step {step}/{steps}  loss {loss.item():.4f}  psnr {psnr.item():.1f}  "
+                f"{time.process_time() - begin:.0f} core-seconds",
+                flush=True,
+            )
     codec.load_state_dict(averages)
     codec.register_to_config(**_latent_statistics(codec, data[:512]))
     codec.save_pretrained(output)
@@ -152,13 +158,13 @@ def _latent_statistics(codec: AutoencoderKLWan, clips: torch.Tensor) -> dict[str
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=25.0, help="wall minutes of training")
+    parser.add_argument("--steps", type=int, default=3000, help="optimizer steps, half a core-second each")
     parser.add_argument("--output", type=Path, required=True, help="folder for the diffusers autoencoder")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    train(arguments.minutes, arguments.output, arguments.seed)
+    train(arguments.steps, arguments.output, arguments.seed)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from diffusers import WanImageToVideoPipeline
 from safetensors.torch import load_file, save
 
 from wan_r1.storage import checkpoints, locations
+from wan_r1.video_model.codec import speed_up_normalisation
 from wan_r1.video_model.lora import LORA_FILE, load_lora
 from wan_r1.video_model.reference import ModelReference
 from wan_r1.video_model.wan import VideoModel
@@ -80,6 +81,8 @@ def load_pipeline_folder(
             "models with expand_timesteps, such as Wan-AI/Wan2.2-TI2V-5B-Diffusers"
         )
     device = device or default_device()
+    if device.type == "cpu":
+        speed_up_normalisation(pipeline.vae)
     return VideoModel(
         transformer=pipeline.transformer.to(device),
         vae=pipeline.vae.to(device, torch.float32).eval().requires_grad_(False),

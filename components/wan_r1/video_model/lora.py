@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import torch
+from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import safe_open
@@ -57,7 +58,10 @@ def lora_bytes(transformer: torch.nn.Module, rank: int, alpha: float) -> bytes:
     """The adapter as a safetensors file in diffusers' format, its config in the metadata."""
     state = get_peft_model_state_dict(transformer, adapter_name=ADAPTER)
     state = {f"transformer.{name}": tensor for name, tensor in state.items()}
-    metadata = {"wan_r1.lora": json.dumps({"rank": rank, "alpha": alpha}), "format": "pt"}
+    # Without this key diffusers takes alpha for the rank, and the adapter's effect would be scaled by rank / alpha.
+    config = {"r": rank, "lora_alpha": alpha, "target_modules": list(TARGETS)}
+    packed = {f"transformer.{name}": value for name, value in config.items()}
+    metadata = {LORA_ADAPTER_METADATA_KEY: json.dumps(packed), "format": "pt"}
     return save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, metadata=metadata)
 
 
@@ -66,9 +70,9 @@ def load_lora(transformer: torch.nn.Module, path: Path) -> None:
     with safe_open(path, framework="pt") as opened:
         metadata = opened.metadata() or {}
         state = {name.removeprefix("transformer."): opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    if "wan_r1.lora" not in metadata:
-        raise ValueError(f"{path} is no LoRA file of wan-r1: its metadata lacks wan_r1.lora (rank and alpha)")
-    shape = json.loads(metadata["wan_r1.lora"])
+    if LORA_ADAPTER_METADATA_KEY not in metadata:
+        raise ValueError(f"{path} lacks the metadata {LORA_ADAPTER_METADATA_KEY} (rank and alpha of the adapter)")
+    config = json.loads(metadata[LORA_ADAPTER_METADATA_KEY])
     if ADAPTER not in (getattr(transformer, "peft_config", None) or {}):
-        add_lora(transformer, rank=shape["rank"], alpha=shape["alpha"], seed=0)
+        add_lora(transformer, rank=config["transformer.r"], alpha=config["transformer.lora_alpha"], seed=0)
     set_peft_model_state_dict(transformer, state, adapter_name=ADAPTER)
