@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from wan_r1.config import StageConfig
+from wan_r1.config import ConfigError, StageConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,4 +31,4 @@ class CompareRewardsConfig(StageConfig):
             try:
                 get_reward(name)
             except ValueError as error:
-                self.require("rewards", False, str(error))
+                raise ConfigError(f"{self.PREFIX}rewards: {error}") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from wan_r1.config import StageConfig
+from wan_r1.config import ConfigError, StageConfig
 from wan_r1.tasks.schema import SPLITS
 
 
@@ -54,4 +54,4 @@ class EvaluateConfig(StageConfig):
         try:
             get_reward(self.reward)
         except ValueError as error:
-            self.require("reward", False, str(error))
+            raise ConfigError(f"{self.PREFIX}{error}") from None

@@ -55,9 +55,7 @@ COMPARISON_SCHEMA = pa.schema(
         _field("verified_reward_last", _RATE, "trajectory reward from verified facts, at the end", nullable=True),
         _field("em_first", _RATE, "exact match of the rollouts, at the start", nullable=True),
         _field("em_last", _RATE, "exact match of the rollouts, at the end", nullable=True),
-        _field(
-            "judge_agreement_first", _RATE, "share of rollouts it is right about, at the start", nullable=True
-        ),
+        _field("judge_agreement_first", _RATE, "share of rollouts it is right about, at the start", nullable=True),
         _field("judge_agreement_last", _RATE, "share of rollouts it is right about, at the end", nullable=True),
         _field("results", pa.list_(_RESULT), "evaluation by split and family; family all pools them"),
         _field("curve", pa.list_(_POINT), "training by iteration"),

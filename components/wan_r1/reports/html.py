@@ -126,7 +126,8 @@ def table(
         f'<th scope="col"{_class(key in numeric and "number")}>{escape(heading)}</th>'
         for key, heading in columns.items()
     )
-    body, previous = [], None
+    body: list[str] = []
+    previous = None
     for row in rows:
         cells = []
         for place, key in enumerate(columns):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ RESULT_COLUMNS = {
 }
 """Headings of a table of summary rows."""
 
-RESULT_FORMATS = {"sr": percent, "pr": percent, "mf": percent}
+RESULT_FORMATS: dict[str, Callable[[Any], str]] = {"sr": percent, "pr": percent, "mf": percent, "em_interval": str}
 """How its rates are written."""
 
 MODELS = {
@@ -77,8 +77,9 @@ def read_summary(path: Path) -> dict[str, Any]:
 def results_table(rows: Sequence[Mapping[str, Any]], *, caption: str) -> Html:
     """Summary rows as a table."""
     shown = [{**row, "em_interval": percent_interval(row["em"], row["em_low"], row["em_high"])} for row in rows]
-    formats = {**RESULT_FORMATS, "em_interval": str}
-    return table(shown, caption=caption, columns=RESULT_COLUMNS, formats=formats, row_headers=3, group_by="split")
+    return table(
+        shown, caption=caption, columns=RESULT_COLUMNS, formats=RESULT_FORMATS, row_headers=3, group_by="split"
+    )
 
 
 def details_table(rows: Sequence[Mapping[str, Any]]) -> Html:
@@ -86,12 +87,11 @@ def details_table(rows: Sequence[Mapping[str, Any]]) -> Html:
     columns = dict(list(RESULT_COLUMNS.items())[:3]) | {"difficulty": "Difficulty", "texture": "Texture"}
     columns |= dict(list(RESULT_COLUMNS.items())[3:])
     shown = [{**row, "em_interval": percent_interval(row["em"], row["em_low"], row["em_high"])} for row in rows]
-    formats = {**RESULT_FORMATS, "em_interval": str}
     return table(
         shown,
         caption="By difficulty, then by texture",
         columns=columns,
-        formats=formats,
+        formats=RESULT_FORMATS,
         row_headers=5,
         group_by="family",
     )
@@ -112,12 +112,13 @@ def verdict_lines(score: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def clip(level: Mapping[str, Any], videos: Mapping[str, Mapping[str, Any]]) -> Clip:
+def clip(level: Mapping[str, Any], videos: Mapping[str, Mapping[str, Any]], *, remark: str = "") -> Clip:
     """A reference beside the videos of one or more models on its level.
 
     Args:
         level: a row of scores, whose reference is shown.
         videos: rows of scores by what to call them.
+        remark: what to say about the level in the clip's title.
     """
     reference = level["reference"]
     panes = [Pane(label="Reference", frames=decode_video(reference["bytes"]) if reference else None)]
@@ -125,4 +126,5 @@ def clip(level: Mapping[str, Any], videos: Mapping[str, Mapping[str, Any]]) -> C
         frames = decode_video(score["video"]["bytes"])
         panes.append(Pane(label=label, frames=frames, lines=verdict_lines(score), good=bool(score["em"])))
     place = f"{level['split']}, {level['family']}, {level['difficulty']}, {level['texture']}"
-    return Clip(title=f"{place}, level {level['level_id'][:8]}", panes=panes)
+    title = f"{place}, level {level['level_id'][:8]}" + (f": {remark}" if remark else "")
+    return Clip(title=title, panes=panes)

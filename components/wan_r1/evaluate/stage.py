@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,8 +21,7 @@ from wan_r1.progress import Progress
 from wan_r1.reports.scores import SCORES_FILE, SUMMARY_FILE
 from wan_r1.rewards import RewardInputs, get_reward
 from wan_r1.runtime import StageClock
-from wan_r1.tasks.certificate import check_certificate
-from wan_r1.tasks.dataset import Task, read_tasks
+from wan_r1.tasks.dataset import Task, data_files, read_tasks
 from wan_r1.verification import verify
 
 
@@ -73,21 +71,27 @@ def run(
         what `StageClock` measured.
 
     Raises:
-        ConfigError, StorageError, DataContractError: naming the parameter or file that is wrong.
         EvaluationError: if the data set lacks a split.
+        InputError: if the data set is not the certified one.
+        DataContractError: if the data set is damaged or of another schema or version.
+        ModelFolderError, StorageError: if the model cannot be loaded.
     """
+    # Imported late: these import torch, which those who only build a config should not wait for.
+    from wan_r1.training.inputs import checked_dataset, use_threads
+
     reference = video_model.ModelReference.read(model)
-    if certificate is not None:
-        check_certificate(certificate, dataset)
+    dataset_sha256 = checked_dataset(dataset, certificate)
     tasks = choose_tasks(config, dataset)
     with StageClock(config.STAGE) as clock, Progress(config.STAGE, len(tasks), unit="video") as progress:
         progress.note(f"{reference.name}: loading the model")
-        _set_threads(config.threads)
+        use_threads(config.threads)
         sampler = video_model.load_video_model(reference)
         scores = evaluate(config, sampler, reference.name, tasks, dataset, output / SCORES_FILE, progress)
     summary = {
         **clock.summary(),
         "model": reference.name,
+        "training_reward": (reference.stage or {}).get("reward_name"),
+        "dataset_sha256": dataset_sha256,
         "checkpoint_uri": reference.checkpoint_uri,
         "training_step": reference.step,
         "training_core_seconds": reference.core_seconds,
@@ -172,7 +176,8 @@ def video_seed(seed: int, level_id: str) -> int:
 
 def reference_videos(dataset: Path, level_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
     """The ``video`` entries of some levels as they are in the data set, by level id."""
-    table = pq.read_table(dataset, columns=["level_id", "video"], filters=[("level_id", "in", list(level_ids))])
+    chosen = [("level_id", "in", list(level_ids))]
+    table = pq.read_table(data_files(dataset), columns=["level_id", "video"], filters=chosen, partitioning=None)
     return {row["level_id"]: row["video"] for row in table.to_pylist() if row["video"] is not None}
 
 
@@ -218,9 +223,3 @@ def _batches(tasks: Sequence[Task], size: int) -> Iterator[list[Task]]:
         members = list(alike)
         for start in range(0, len(members), size):
             yield members[start : start + size]
-
-
-def _set_threads(threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))

@@ -115,18 +115,18 @@ def build_rows(
             raise ComparisonError(
                 f"{log.path} trained {name!r}, which was not evaluated; evaluated: {', '.join(by_model) or 'none'}"
             )
-        rows.append({"model": name, **_training(log, name, window), "results": _results(by_model[name])})
+        reward = by_model[name].get("training_reward") or name.partition(":")[2] or name
+        rows.append({"model": name, "reward": reward, **_training(log, window), "results": _results(by_model[name])})
     for name in sorted(set(by_model) - set(names), key=model_order):
         nothing = {field.name: None for field in COMPARISON_SCHEMA if field.nullable}
         rows.append({"model": name, **nothing, "curve": [], "results": _results(by_model[name])})
     return rows
 
 
-def _training(log: TrainingLog, name: str, window: int) -> dict[str, Any]:
+def _training(log: TrainingLog, window: int) -> dict[str, Any]:
     """The columns of an arm that come from its log."""
     window = max(1, min(window, log.rows // 2))
     row: dict[str, Any] = {
-        "reward": name.partition(":")[2] or name,
         "iterations": log.rows,
         "core_seconds": log.last("core_seconds"),
         "window": window,
