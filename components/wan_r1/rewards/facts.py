@@ -12,16 +12,16 @@ from wan_r1.verification import Verdict
 EXACT_WEIGHT, PRECISION_WEIGHT, FIDELITY_WEIGHT = 0.3, 0.5, 0.2
 """Weights of exact match, precision and fidelity (arXiv 2603.27866, Eq. 11)."""
 BROKEN_RULE = 0.5
-"""Share of the reward that a video keeps if it breaks a rule anywhere. An honest video that stops half-way earns .25 and
-its fidelity's .2; a rule-breaker at most half of .5 + .2, so no broken rule is worth as much as half a solution."""
+"""Share of the reward that a video keeps if it breaks a rule anywhere. An honest video that stops half-way earns .25
+and its fidelity's .2; a rule-breaker at most half of .5 + .2, so no broken rule is worth as much as half a solution."""
 
 
 def trajectory(inputs: RewardInputs) -> RewardOutput:
     """The paper's R = 0.3 EM + 0.5 PR + 0.2 MF on strict facts; a video that breaks a rule keeps half of it.
 
-    Halving is the one change to the paper's formula. Strict precision ends at the first violation and strict exact match
-    allows none, so a cheat is paid (half) for what it did before it cheated. A frozen video earns its fidelity, 0.2, as
-    in the paper.
+    Halving is the one change to the paper's formula. Strict precision ends at the first violation and strict exact
+    match allows none, so a cheat is paid (half) for what it did before it cheated. A frozen video earns its fidelity,
+    0.2, as in the paper.
     """
     exact, precise, kept = (_values(inputs.verdicts, read) for read in (_em, _pr, _kept_rules))
     fidelity = _values(inputs.verdicts, lambda verdict: verdict.mf)

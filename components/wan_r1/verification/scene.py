@@ -32,7 +32,7 @@ FLOOR, WALL, GOAL, OBSTACLE, OUTSIDE = range(len(PATCH_KINDS))
 
 _FAINTEST = 24.0
 """Least colour distance between the player and its floor, in levels, at which it can be followed."""
-_VISIBLE = 0.15
+_VISIBLE = 0.08
 """Where the player would stand out by less than this share of what it does on the floor, it can hide."""
 
 
@@ -52,7 +52,10 @@ class Scene:
         shape: complex64 [H, W // 2 + 1], conjugate spectrum of the player's shape (0 or 1).
         energy: float32 [H, W], squared difference that the player would make to the background if centred at a pixel;
             infinite where it can hide.
-        hideouts: bool [H, W], where it can hide.
+        hideouts: bool [H, W], where it can hide in cells that it may enter.
+        paint: float32 [3, H, W], inner product with a difference from the background that tells how much of a pixel
+            has the player's mean colour (0 to 1).
+        area: pixels of that colour that the player has.
         anchor: (x, y) of the player's centre in pixels when the match is at pixel (0, 0).
         radius: distance in pixels from the player's centre to its farthest pixel.
         contrast: float32 [P, P, 3], mean colour of each patch less the floor's, P = 2 C + 1: odd rows and columns are
@@ -75,6 +78,8 @@ class Scene:
     shape: np.ndarray
     energy: np.ndarray
     hideouts: np.ndarray
+    paint: np.ndarray
+    area: float
     anchor: tuple[float, float]
     radius: float
     contrast: np.ndarray
@@ -154,6 +159,9 @@ def _make_scene(level: GridLevel, first_frame: np.ndarray) -> Scene:
     rules = _rules(level)
     background, floor = _without_player(image, level)
     opacity, colour, anchor, radius = _player(image, background, level)
+    towards = (colour.sum((0, 1)) / opacity.sum() - background).transpose(2, 0, 1)
+    apart = (towards**2).sum(0)
+    paint = np.where(apart > _VISIBLE * ((colour.sum((0, 1)) / opacity.sum() - floor) ** 2).sum(), towards / apart, 0)
 
     empty = np.ascontiguousarray(background.transpose(2, 0, 1))
     leak = cv2.GaussianBlur(background, (0, 0), BLUR).transpose(2, 0, 1) - empty
@@ -170,7 +178,9 @@ def _make_scene(level: GridLevel, first_frame: np.ndarray) -> Scene:
         look=look,
         shape=scipy.fft.rfft2(shape).conj(),
         energy=np.where(hideouts, np.float32(np.inf), energy),
-        hideouts=hideouts,
+        hideouts=hideouts & _pixels_of(rules["free"], side),
+        paint=paint.astype(np.float32),
+        area=float(np.clip(((image - background).transpose(2, 0, 1) * paint).sum(0), -1, 1).sum()),
         anchor=anchor,
         radius=radius,
         contrast=contrast.astype(np.float32),
@@ -210,6 +220,12 @@ def _rules(level: GridLevel) -> dict:
         "goal": goal,
         "steps": int(to_goal[start]),
     }
+
+
+def _pixels_of(cells: np.ndarray, side: int) -> np.ndarray:
+    """Cells of the canvas [C, C] as a mask of pixels [side, side]."""
+    at = ((np.arange(side) + 0.5) * len(cells) / side).astype(int)
+    return cells[np.ix_(at, at)]
 
 
 def _patch_kinds(level: GridLevel) -> np.ndarray:
@@ -275,7 +291,7 @@ def _border_sorts(level: GridLevel, place: Cell) -> list[tuple[bool, bool, bool]
 def _player(
     image: np.ndarray, background: np.ndarray, level: GridLevel
 ) -> tuple[np.ndarray, np.ndarray, tuple[float, float], float]:
-    """The player's look, rolled to the origin: opacity [H, W], colour times opacity [H, W, 3]; its anchor and radius."""
+    """The player's look, rolled to the origin: opacity [H, W], colour times it [H, W, 3]; its anchor and radius."""
     side = image.shape[0]
     cell = side / level.canvas
     top, left = ((level.start[axis] + level.offset[axis]) * cell for axis in (0, 1))

@@ -1,9 +1,9 @@
 """Where the player is in each frame, found by a matched filter over the whole frame.
 
 With background B, opacity A and colour times opacity S of the player, a frame F that shows the player at u, faded to
-opacity o, is ``B + o T_u`` with ``T_u = S_u - A_u B``. Least squares give ``o(u) = <F - B, T_u> / |T_u|^2`` for every pixel
-u at once through Fourier transforms; the cosine between ``F - B`` and ``T_u`` over the player's shape tells the player
-from other changes. Pixels are x right, y down, with their centres at half numbers.
+opacity o, is ``B + o T_u`` with ``T_u = S_u - A_u B``. Least squares give ``o(u) = <F - B, T_u> / |T_u|^2`` for every
+pixel u at once through Fourier transforms; the cosine between ``F - B`` and ``T_u`` over the player's shape tells the
+player from other changes. Pixels are x right, y down, with their centres at half numbers.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def track(
     first = flat.argmax(1)
     found = [(first, flat[every, first])]
     # A second player is looked for outside of the reach of the first one's own response.
-    reach = np.array([min(max(2 * s.radius, 0.6 * cell), 0.9 * cell) for s in scenes], np.float32)[which].repeat(frames)
+    reach = np.array([min(max(2 * s.radius - 1, 0.6 * cell), 0.9 * cell) for s in scenes], np.float32)[which].repeat(
+        frames
+    )
     away_y = (rows[None] - (first // width)[:, None]) ** 2
     away_x = (columns[None] - (first % width)[:, None]) ** 2
     near = away_y[:, :, None] + away_x[:, None, :] < (reach**2)[:, None, None]
@@ -67,9 +69,10 @@ def track(
     anchors = np.array([s.anchor for s in scenes], np.float32)[which]
     places = np.stack([_refine(score, pixel.reshape(n, frames)) for pixel, _ in found], axis=2) + anchors[:, None, None]
     opacities = np.stack([value.reshape(n, frames) for _, value in found], axis=2)
-    doubled = (opacities[..., 0] >= rules.present) & (opacities[..., 1] >= rules.duplicate)
     seen = opacities[..., 0] >= rules.present
     position = _follow(places, opacities, anchors, scenes, which, rules)
+    grown = _area(difference, position, scenes, which, cell) > rules.largest
+    doubled = seen & ((opacities[..., 1] >= rules.duplicate) | grown)
     position[~seen] = np.nan
     hidden = _hidden(position, seen, scenes, which, cell)
     return Tracks(position=position, seen=seen, doubled=doubled, hidden=hidden)
@@ -129,6 +132,21 @@ def _follow(places, opacities, anchors, scenes, which, rules: StrictRules) -> np
         present = opacities[:, f, 0] >= rules.present
         last = np.where(present[:, None], here, last)
     return position
+
+
+def _area(difference: np.ndarray, position: np.ndarray, scenes, which, cell: float) -> np.ndarray:
+    """Pixels of the player's colour around its position, as a share of what it should have, [n, F].
+
+    Blur and a shift by parts of a pixel leave it as it is; a second player that overlaps the first one does not.
+    """
+    height, width = difference.shape[-2:]
+    paint = np.stack([s.paint for s in scenes])[which]
+    share = np.einsum("nfchw,nchw->nfhw", difference, paint).clip(-1, 1)
+    radius = np.array([s.radius + 0.5 * cell for s in scenes], np.float32)[which]
+    away_y = (np.arange(height, dtype=np.float32) + 0.5 - position[..., 1:2]) ** 2
+    away_x = (np.arange(width, dtype=np.float32) + 0.5 - position[..., 0:1]) ** 2
+    near = away_y[..., :, None] + away_x[..., None, :] < (radius**2)[:, None, None, None]
+    return (share * near).sum((2, 3)) / np.array([s.area for s in scenes], np.float32)[which][:, None]
 
 
 def _hidden(position, seen, scenes, which, cell: float) -> np.ndarray:

@@ -42,6 +42,8 @@ class StrictRules:
     """Least opacity at which the player counts as present (a disc of 5 px blurred by 1 px still has about .65)."""
     duplicate: float = 0.35
     """Least opacity at which a second player counts as one."""
+    largest: float = 1.4
+    """Most area of the player's colour around the player, as a share of its own; more is a second one overlapping."""
     likeness: float = 0.75
     """Least cosine between what is seen and the player's look, over the player's shape."""
     fidelity_tau: float = 32.0
