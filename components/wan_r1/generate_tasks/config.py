@@ -103,9 +103,7 @@ class GenerateTasksConfig(StageConfig):
         self.require("fps", 1 <= self.fps <= 120, "1 to 120")
         self.require("shard_rows", self.shard_rows >= 1, "a whole number from 1")
         self.require("workers", self.workers >= 0, "a whole number from 0")
-        for split in SPLITS:
-            for difficulty in self.difficulties(split) if self.levels(split) else ():
-                self._check_room(split, difficulty)
+        self._check_room()
 
     def levels(self, split: str) -> int:
         """Levels per family of a split."""
@@ -137,14 +135,18 @@ class GenerateTasksConfig(StageConfig):
         shown = f"one or more of {', '.join(allowed)}, each once"
         self.require(field, len(names) > 0 and len(set(names)) == len(names) and set(names) <= set(allowed), shown)
 
-    def _check_room(self, split: str, difficulty: str) -> None:
-        """A video must have room for the difficulty's shortest levels."""
-        for family in self.families:
-            needed = FAMILIES[family].shortest_allowed(difficulty, self.canvas)
-            frames = 4 * math.ceil(needed / self.steps_per_frame / 4) + 1
-            self.require(
-                "frames",
-                needed <= self.max_steps,
-                f"at least {frames} at tasks_steps_per_frame={self.steps_per_frame}: {difficulty} {family} levels on "
-                f"tasks_canvas={self.canvas} (tasks_{split}_difficulties) take {needed} moves or more",
-            )
+    def _check_room(self) -> None:
+        """A video must have room for the shortest levels of every family and difficulty."""
+        needed, family, difficulty, split = max(
+            (FAMILIES[family].shortest_allowed(difficulty, self.canvas), family, difficulty, split)
+            for split in SPLITS
+            for difficulty in (self.difficulties(split) if self.levels(split) else ())
+            for family in self.families
+        )
+        frames = 4 * math.ceil(needed / self.steps_per_frame / 4) + 1
+        self.require(
+            "frames",
+            needed <= self.max_steps,
+            f"at least {frames} at tasks_steps_per_frame={self.steps_per_frame}: {difficulty} {family} levels on "
+            f"tasks_canvas={self.canvas} (tasks_{split}_difficulties) take {needed} moves or more",
+        )

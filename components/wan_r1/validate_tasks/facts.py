@@ -1,0 +1,243 @@
+"""Facts about each row, recomputed from its state and its media: nothing that a row says about itself is trusted.
+
+A fact is a column of truth values; it is null where it cannot be told because an earlier one fails (a level that cannot
+be read has no solution to check), so that a broken row is reported for its cause and not for all that follows from it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from wan_r1.tasks.dataset import decode_level
+from wan_r1.tasks.families import FAMILIES
+from wan_r1.tasks.level import Cell, GridLevel
+from wan_r1.tasks.render import PLAYER_DIAMETER
+from wan_r1.tasks.textures import TEXTURES
+from wan_r1.tasks.video import MediaError, decode_image, decode_video
+
+FACTS: dict[str, str] = {
+    "state_readable": "the state describes a level of the row's family",
+    "level_id_true": "level_id is the hash of the level in the state",
+    "goal_reachable": "a path leads from start to goal",
+    "solution_unique": "exactly one path is the shortest, by our count and by the row's",
+    "solution_legal": "the solution goes from start to goal by legal steps",
+    "solution_shortest": "the solution and the stated steps are as short as the shortest path",
+    "trajectory_true": "the trajectory has a point for each frame and follows the solution from start to goal",
+    "first_frame_readable": "the first frame is an image of the stated size",
+    "first_frame_true": "the first frame shows the level, the player on its start",
+    "video_where_due": "there is a video, except in the split prompts",
+    "video_readable": "the video can be decoded and has the stated frames and size",
+    "video_begins_true": "frame 0 of the video is the first frame",
+    "video_true": "every frame of the video shows the level with the player where the trajectory says",
+}
+"""Each recomputed fact, in words."""
+
+_TOLERANCE = {True: 1.0, False: 60.0}
+"""Largest mean difference (8-bit steps) from our own rendering over a window of the player's size, for lossless videos
+and for others (at 8 px a cell, common H.264 smears walls by up to 45). A missing or misplaced player makes 87."""
+
+_ON_PATH = 0.02
+"""How far, in cells, a trajectory may be from the solution's line: room for rounding."""
+
+
+class _Row:
+    """The facts of one row as they are found, and what was wrong."""
+
+    def __init__(self) -> None:
+        self.facts: dict[str, bool | None] = dict.fromkeys(FACTS)
+        self.notes: list[str] = []
+
+    def tell(self, fact: str, holds: bool, otherwise: str) -> bool:
+        self.facts[fact] = bool(holds)
+        if not holds:
+            self.notes.append(otherwise)
+        return bool(holds)
+
+
+def row_facts(values: Mapping[str, Any], *, lossless: bool) -> dict[str, Any]:
+    """The facts of a row.
+
+    Args:
+        values: the row by column.
+        lossless: whether the file says that its videos keep every pixel.
+
+    Returns:
+        A value for each of `FACTS`, ``layout_id`` (null if unknown) and ``notes``, which says what is wrong.
+    """
+    row = _Row()
+    level = _level(row, values)
+    if level is not None and _solved(row, values, level):
+        _trajectory(row, values, level)
+    _media(row, values, level, lossless)
+    return {**row.facts, "layout_id": level.layout_id if level else None, "notes": "; ".join(row.notes)}
+
+
+def _level(row: _Row, values: Mapping[str, Any]) -> GridLevel | None:
+    try:
+        level = decode_level(values["family"], values["state"])
+    except (ValueError, TypeError) as error:
+        row.tell("state_readable", False, str(error))
+        return None
+    row.tell("state_readable", True, "")
+    row.tell("level_id_true", level.level_id == values["level_id"], f"the state has level_id {level.level_id}")
+    return level
+
+
+def _solved(row: _Row, values: Mapping[str, Any], level: GridLevel) -> bool:
+    """Whether the level has a solution and the row's is one."""
+    shortest = level.solution
+    if not row.tell("goal_reachable", shortest is not None, f"no path from {level.start} to {level.goal}"):
+        return False
+    assert shortest is not None
+    row.tell(
+        "solution_unique",
+        shortest.count == 1 and values["shortest_solutions"] == 1,
+        f"{shortest.count} shortest paths, the row says {values['shortest_solutions']}",
+    )
+    path = _cells(values["solution"])
+    fault = _illegal(level, path)
+    if not row.tell("solution_legal", fault is None, fault or ""):
+        return False
+    row.tell(
+        "solution_shortest",
+        len(path) - 1 == shortest.steps == values["steps"],
+        f"the solution has {len(path) - 1} moves, the row says {values['steps']}, the shortest path {shortest.steps}",
+    )
+    return True
+
+
+def _cells(solution: Sequence[Sequence[int]] | None) -> list[Cell]:
+    return [(cell[0], cell[1]) if cell is not None and len(cell) == 2 else (-1, -1) for cell in solution or ()]
+
+
+def _illegal(level: GridLevel, path: list[Cell]) -> str | None:
+    """What is wrong with a path, or ``None``."""
+    if len(path) < 2 or path[0] != level.start or path[-1] != level.goal:
+        ends = f"from {path[0]} to {path[-1]}" if path else "nowhere"
+        return f"the solution goes {ends}, not from {level.start} to {level.goal}"
+    for here, there in itertools.pairwise(path):
+        if not level.open_between(here, there):
+            return f"the step from {here} to {there} is not legal"
+    return None
+
+
+def _points(values: Mapping[str, Any]) -> NDArray[np.float64] | None:
+    """The trajectory as ``[F, 2]``, or ``None`` if it has another shape or holds no numbers."""
+    try:
+        points = np.array(values["trajectory"], np.float64)
+    except (ValueError, TypeError):
+        return None
+    return points if points.shape == (values["frames"], 2) and np.isfinite(points).all() else None
+
+
+def _trajectory(row: _Row, values: Mapping[str, Any], level: GridLevel) -> None:
+    points = _points(values)
+    if points is None:
+        row.tell("trajectory_true", False, f"the trajectory is not {values['frames']} points (x, y)")
+        return
+    corners = np.array([level.center(cell) for cell in _cells(values["solution"])])
+    place, distance = _along(points, corners, level.cell_size)
+    end = len(corners) - 1
+    row.tell(
+        "trajectory_true",
+        distance.max() <= _ON_PATH
+        and bool(np.all(np.diff(place) >= -_ON_PATH))
+        and abs(place[0]) <= _ON_PATH
+        and abs(place[-1] - end) <= _ON_PATH,
+        f"the trajectory goes from {place[0]:.2f} to {place[-1]:.2f} of {end} moves, up to {distance.max():.2f} cells off "
+        "the solution",
+    )
+
+
+def _along(
+    points: NDArray[np.float64], corners: NDArray[np.float64], cell: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """For each point the nearest place on a line of corners a cell apart: moves from its start, and cells off it.
+
+    A legal shortest path never touches itself, so the nearest place is the right one.
+    """
+    begin, step = corners[:-1], np.diff(corners, axis=0)
+    offset = points[:, None] - begin[None]
+    share = np.clip((offset * step).sum(-1) / (step * step).sum(-1), 0, 1)
+    away = np.linalg.norm(offset - share[..., None] * step, axis=-1) / cell
+    nearest = away.argmin(1)
+    rows = np.arange(len(points))
+    return nearest + share[rows, nearest], away[rows, nearest]
+
+
+def _media(row: _Row, values: Mapping[str, Any], level: GridLevel | None, lossless: bool) -> None:
+    size = (values["height"], values["width"])
+    drawn = _drawn(values, level)
+    first = _first_frame(row, values, size)
+    if first is not None and drawn is not None:
+        difference = _difference(first[None], drawn[:1], _window(level, size))
+        row.tell("first_frame_true", difference <= _TOLERANCE[True], _differs("the first frame", difference))
+
+    media = values["video"]
+    due = values["split"] != "prompts"
+    held = media is not None and bool(media["bytes"])
+    if not row.tell("video_where_due", held == due, "there is no video" if due else "there is a video") or not held:
+        return
+    try:
+        video = decode_video(media["bytes"])
+    except MediaError as error:
+        row.tell("video_readable", False, str(error))
+        return
+    stated = (values["frames"], *size, 3)
+    if not row.tell("video_readable", video.shape == stated, f"the video is {video.shape}, not {stated}"):
+        return
+    tolerance = _TOLERANCE[lossless]
+    if first is not None:
+        difference = _difference(video[:1], first[None], _window(level, size))
+        row.tell("video_begins_true", difference <= tolerance, _differs("frame 0", difference))
+    if drawn is not None and len(drawn) == len(video):
+        difference = _difference(video, drawn, _window(level, size))
+        row.tell("video_true", difference <= tolerance, _differs("the video", difference))
+
+
+def _first_frame(row: _Row, values: Mapping[str, Any], size: tuple[int, int]) -> NDArray[np.uint8] | None:
+    media = values["first_frame"]
+    try:
+        image = decode_image((media or {}).get("bytes") or b"")
+    except MediaError as error:
+        row.tell("first_frame_readable", False, str(error))
+        return None
+    stated = (*size, 3)
+    if row.tell("first_frame_readable", image.shape == stated, f"the first frame is {image.shape}, not {stated}"):
+        return image
+    return None
+
+
+def _drawn(values: Mapping[str, Any], level: GridLevel | None) -> NDArray[np.uint8] | None:
+    """The video as we draw it; only its first frame if the trajectory is not usable; ``None`` if we cannot draw it."""
+    size = values["height"]
+    if level is None or values["texture"] not in TEXTURES or values["width"] != size or size % level.canvas:
+        return None
+    points = _points(values)
+    usable = points is not None and bool(np.all((points >= 0) & (points <= 1)))
+    positions = points if usable and points is not None else np.array([level.center(level.start)])
+    return FAMILIES[level.family].render(level, TEXTURES[values["texture"]], positions, size)
+
+
+def _window(level: GridLevel | None, size: tuple[int, int]) -> int:
+    """Side of the window for comparisons, in pixels: the player's."""
+    return max(1, round(PLAYER_DIAMETER * size[0] * (level.cell_size if level else 0.1)))
+
+
+def _difference(video: NDArray[np.uint8], other: NDArray[np.uint8], window: int) -> float:
+    """Largest mean absolute difference over a square window anywhere in the frames ``[F, H, W, 3]``."""
+    mean = np.full((1, 3), 1 / 3, np.float32)
+    return max(
+        float(cv2.blur(cv2.transform(cv2.absdiff(a, b), mean), (window, window)).max())
+        for a, b in zip(video, other, strict=True)
+    )
+
+
+def _differs(what: str, difference: float) -> str:
+    return f"{what} differs by up to {difference:.0f} of 255 (mean over a window of the player's size)"
