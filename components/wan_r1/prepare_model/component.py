@@ -33,4 +33,4 @@ def prepare_model(
 
     config = PrepareModelConfig.from_preset(preset, {"seed": seed, "source": source or None, **settings})
     summary = run(config, storage_uri=storage_uri, model=Path(model.path))
-    describe(summary, metrics=metrics, artifacts=(model,))
+    describe(summary, config=config, metrics=metrics, artifacts=(model,))

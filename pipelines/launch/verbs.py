@@ -1,0 +1,78 @@
+"""The command line of a pipeline script: ``compile``, ``run`` and ``submit`` with ``name=value`` parameters."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from pathlib import Path
+
+from kfp import compiler
+from kfp.dsl.base_component import BaseComponent
+
+from launch import parameters
+from wan_r1.config import ConfigError
+from wan_r1.storage import StorageError
+
+
+def main(pipeline: BaseComponent, script: str, words: list[str] | None = None) -> int:
+    """Run a verb on a pipeline.
+
+    Args:
+        pipeline: the pipeline.
+        script: path of its script; the compiled YAML lies beside it.
+        words: the command line; by default the process's own.
+
+    Returns:
+        0 if all went well, 1 if a run failed, 2 if a parameter or the storage is wrong, 130 after Ctrl-C.
+    """
+    given = _parser(pipeline, script).parse_args(words)
+    try:
+        if given.verb == "compile":
+            path = compile_pipeline(pipeline, Path(given.output or Path(script).with_suffix(".yaml")))
+            print(f"wrote {path}")
+            return 0
+        values = parameters.parse(pipeline, given.parameters)
+        parameters.check(pipeline, values)
+        if given.verb == "submit":
+            from launch.submit import submit
+
+            return submit(pipeline, values, endpoint=given.endpoint, experiment=given.experiment)
+        from launch.local_run import run
+
+        return run(pipeline, values, folder=Path(given.folder), cache=not given.no_cache)
+    except (ConfigError, StorageError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def compile_pipeline(pipeline: BaseComponent, path: Path) -> Path:
+    """Write a pipeline's compiled YAML."""
+    compiler.Compiler().compile(pipeline, str(path))
+    return path
+
+
+def _parser(pipeline: BaseComponent, script: str) -> argparse.ArgumentParser:
+    inputs = pipeline.component_spec.inputs or {}
+    lines = []
+    for name, spec in sorted(inputs.items()):
+        text = f"{name}={spec.default!r}  {spec.description or ''}"
+        lines.append(textwrap.fill(text, 110, initial_indent="  ", subsequent_indent="      "))
+    parser = argparse.ArgumentParser(
+        prog=Path(script).name,
+        description=pipeline.component_spec.description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="parameters and their defaults:\n" + "\n".join(lines),
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="compile | run | submit")
+    one = verbs.add_parser("compile", help="write the pipeline as YAML for Kubeflow Pipelines")
+    one.add_argument("--output", help="the file; by default beside the script")
+    one = verbs.add_parser("run", help="run the pipeline on this machine")
+    one.add_argument("--folder", default="runs", help="where runs, their cache and their storage lie (default: runs)")
+    one.add_argument("--no-cache", action="store_true", help="run every stage, whatever earlier runs left")
+    one.add_argument("parameters", nargs="*", metavar="name=value")
+    one = verbs.add_parser("submit", help="send the pipeline to Kubeflow Pipelines")
+    one.add_argument("--endpoint", help="URL of the Kubeflow Pipelines API; by default as the KFP client finds it")
+    one.add_argument("--experiment", default="wan-r1", help="experiment of the run (default: wan-r1)")
+    one.add_argument("parameters", nargs="*", metavar="name=value")
+    return parser
