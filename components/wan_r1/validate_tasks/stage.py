@@ -23,6 +23,9 @@ from wan_r1.validate_tasks.report import report_page
 _KEPT = [name for name in TASK_SCHEMA.names if name not in ("first_frame", "video", "state", "solution", "trajectory")]
 """Columns that the rules look at as they are."""
 
+_SAMPLES = 24
+"""Levels that the report shows at most."""
+
 
 def run(config: ValidateTasksConfig, *, dataset: Path, certificate: Path, report: Path) -> dict[str, Any]:
     """Check a data set.
@@ -45,14 +48,15 @@ def run(config: ValidateTasksConfig, *, dataset: Path, certificate: Path, report
         files = data_files(dataset)
         table = _file_table(files, dataset)
         outcomes = {"files": check_files(table)}
-        rows = None
+        rows: pd.DataFrame | None = None
+        samples: list[dict[str, Any]] = []
         if not outcomes["files"].broken:
-            rows = _row_table(config, files, dataset)
+            rows, samples = _row_table(config, files, dataset)
             with Progress(config.STAGE) as progress:
                 progress.note(f"holding {len(rows)} levels against the contract")
                 outcomes["rows"] = check_rows(rows, config)
         report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(report_page(outcomes, rows, config.shown_rows))
+        report.write_text(report_page(outcomes, rows, samples, config.shown_rows))
         _refuse(outcomes, report)
     assert rows is not None
     by_split = rows["split"].value_counts().to_dict()
@@ -84,21 +88,28 @@ def _file_table(files: list[Path], dataset: Path) -> pd.DataFrame:
     return pd.DataFrame(lines).assign(row=None, level_id=None)
 
 
-def _row_table(config: ValidateTasksConfig, files: list[Path], dataset: Path) -> pd.DataFrame:
-    """One line a row with its facts, without its media."""
+def _row_table(
+    config: ValidateTasksConfig, files: list[Path], dataset: Path
+) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """One line a row with its facts, without its media; and a whole row of each family, difficulty and texture."""
     total = sum(pq.read_metadata(file).num_rows for file in files)
-    lines = []
+    lines: list[dict[str, Any]] = []
+    samples: dict[tuple[str, ...], dict[str, Any]] = {}
     with Progress(config.STAGE, total, unit="level") as progress:
-        for line in _lines(files, dataset):
+        for line, values in _lines(files, dataset):
             lines.append(line)
+            look = tuple(str(values[name]) for name in ("family", "difficulty", "texture"))
+            if look not in samples or (samples[look]["video"] is None and values["video"] is not None):
+                samples[look] = values
             progress.update(len(lines))
     rows = pd.DataFrame(lines)
     splits = rows.groupby("layout_id")["split"].transform("nunique")
     rows["layout_in_one_split"] = (splits == 1).astype(object).where(splits.notna(), None)
-    return rows
+    return rows, [samples[look] for look in sorted(samples)][:_SAMPLES]
 
 
-def _lines(files: list[Path], dataset: Path) -> Iterator[dict[str, Any]]:
+def _lines(files: list[Path], dataset: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """For each row its line of facts, and the row itself."""
     for file in files:
         number = 0
         parquet = pq.ParquetFile(file)
@@ -106,7 +117,8 @@ def _lines(files: list[Path], dataset: Path) -> Iterator[dict[str, Any]]:
         for group in range(parquet.num_row_groups):
             for values in parquet.read_row_group(group, columns=TASK_SCHEMA.names).to_pylist():
                 kept = {name: values[name] for name in _KEPT}
-                yield {"file": _name(file, dataset), "row": number, **kept, **row_facts(values, lossless=lossless)}
+                facts = row_facts(values, lossless=lossless)
+                yield {"file": _name(file, dataset), "row": number, **kept, **facts}, values
                 number += 1
 
 
