@@ -66,8 +66,8 @@ def describe(
         kept["rows"] = sum(row["n"] for row in rows)
     for artifact in (*artifacts, metrics):
         artifact.metadata.update(kept)
-    for name, value in numbers(summary).items():
-        metrics.log_metric(name, value)
+    for metric, value in numbers(summary).items():
+        metrics.log_metric(metric, value)
     path = Path(metrics.path)
     path.parent.mkdir(parents=True, exist_ok=True)
     values = {"name": name or config.STAGE, "config": json.loads(config.to_json())}

@@ -18,6 +18,7 @@ from wan_r1.prepare_model.config import PrepareModelConfig
 from wan_r1.train_grpo.config import TrainGrpoConfig
 from wan_r1.train_sft.config import TrainSftConfig
 from wan_r1.validate_tasks.config import ValidateTasksConfig
+from wan_r1.words import field_value
 
 CONFIGS: tuple[type[StageConfig], ...] = (
     GenerateTasksConfig,
@@ -62,7 +63,8 @@ def parse(pipeline: BaseComponent, words: Iterable[str]) -> dict[str, Any]:
         if config is None:
             raise ConfigError(_unknown(name, inputs))
         settings = values.setdefault(f"{config.PREFIX}settings", {})
-        settings[name.removeprefix(config.PREFIX)] = _plain(text)
+        field = name.removeprefix(config.PREFIX)
+        settings[field] = field_value(config, field, text)
     return values
 
 

@@ -34,6 +34,6 @@ def compare_rewards(
     from wan_r1.compare_rewards import CompareRewardsConfig, run
 
     config = CompareRewardsConfig.from_preset(preset, {"seed": seed, **settings})
-    inputs = {"arms": [Path(log.path) for log in arms], "evaluations": [Path(one.path) for one in evaluations]}
+    inputs: dict = {"arms": [Path(log.path) for log in arms], "evaluations": [Path(one.path) for one in evaluations]}
     summary = run(config, **inputs, output=Path(comparison.path), report=Path(report.path))
     describe(summary, config=config, metrics=metrics, artifacts=(comparison, report))

@@ -43,7 +43,7 @@ def evaluate(
 
     given = {"samples": samples or None, "steps": steps or None, "threads": threads or None}
     config = EvaluateConfig.from_preset(preset, {"seed": seed, **given, **settings})
-    inputs = {"dataset": Path(dataset.path), "certificate": Path(certificate.path), "model": Path(model.path)}
-    outputs = {"output": Path(scores.path), "metrics": Path(metrics.path), "report": Path(report.path)}
+    inputs: dict = {"dataset": Path(dataset.path), "certificate": Path(certificate.path), "model": Path(model.path)}
+    outputs: dict = {"output": Path(scores.path), "metrics": Path(metrics.path), "report": Path(report.path)}
     summary = run(config, **inputs, **outputs)
     describe(summary, config=config, metrics=metrics, artifacts=(scores, report), name=f"evaluate {summary['model']}")

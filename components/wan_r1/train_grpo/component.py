@@ -61,8 +61,8 @@ def train_grpo(
     chosen |= {"learning_rate": learning_rate, "threads": threads}
     given = {name: value for name, value in chosen.items() if value} | ({} if kl_beta == -1 else {"kl_beta": kl_beta})
     config = TrainGrpoConfig.from_preset(preset, {"seed": seed, **table, **given, **settings})
-    inputs = {"dataset": Path(dataset.path), "certificate": Path(certificate.path), "model": Path(model.path)}
-    outputs = {"output": Path(trained.path), "metrics": Path(log.path), "report": Path(report.path)}
+    inputs: dict = {"dataset": Path(dataset.path), "certificate": Path(certificate.path), "model": Path(model.path)}
+    outputs: dict = {"output": Path(trained.path), "metrics": Path(log.path), "report": Path(report.path)}
     summary = run(config, **inputs, storage_uri=storage_uri, **outputs)
     name = f"train_grpo {config.reward}" if arm else "train_grpo"
     describe(summary, config=config, metrics=metrics, artifacts=(trained, log, report), name=name)

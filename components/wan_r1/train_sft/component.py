@@ -50,8 +50,8 @@ def train_sft(
     chosen = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "target_em": target_em}
     given = {name: value for name, value in chosen.items() if value}
     config = TrainSftConfig.from_preset(preset, {"seed": seed, **given, **settings})
-    inputs = {"dataset": Path(dataset.path), "certificate": Path(certificate.path), "model": Path(model.path)}
-    outputs = {"output": Path(trained.path), "metrics": Path(log.path), "report": Path(report.path)}
+    inputs: dict = {"dataset": Path(dataset.path), "certificate": Path(certificate.path), "model": Path(model.path)}
+    outputs: dict = {"output": Path(trained.path), "metrics": Path(log.path), "report": Path(report.path)}
     summary = run(config, **inputs, storage_uri=storage_uri, **outputs)
     describe(summary, config=config, metrics=metrics, artifacts=(trained, log, report))
 
@@ -98,7 +98,7 @@ def continue_sft(
 
     given = {"batch_size": batch_size or None, "learning_rate": learning_rate or None}
     config = TrainSftConfig.from_preset(preset, {"seed": seed, **given, **settings})
-    inputs = {"dataset": Path(dataset.path), "certificate": Path(certificate.path), "model": Path(model.path)}
-    outputs = {"output": Path(trained.path), "metrics": Path(log.path), "report": Path(report.path)}
+    inputs: dict = {"dataset": Path(dataset.path), "certificate": Path(certificate.path), "model": Path(model.path)}
+    outputs: dict = {"output": Path(trained.path), "metrics": Path(log.path), "report": Path(report.path)}
     summary = run(config, **inputs, compute_of=Path(compute_of.path), storage_uri=storage_uri, **outputs)
     describe(summary, config=config, metrics=metrics, artifacts=(trained, log, report), name="continue_sft")
