@@ -52,24 +52,27 @@ class ReplayModel:
 
 
 def make_tasks(split: str, count: int, families: Sequence[str] = ("regular", "trapfield")) -> list[Task]:
-    """``count`` small levels of each family."""
+    """``count`` small levels of each family, all different."""
     difficulties = ("hard",) if split == "harder" else ("easy", "medium")
-    return [
-        make_task(
-            family,
-            difficulties[index % len(difficulties)],
-            ("plain", "night")[index % 2],
-            seed=7,
-            split=split,
-            index=index,
-            frames=FRAMES,
-            size=SIZE,
-            canvas=CANVAS,
-            steps_per_frame=1.0,
-        )
-        for family in families
-        for index in range(count)
-    ]
+    tasks: dict[str, Task] = {}
+    for wanted, family in enumerate(families, start=1):
+        index = 0
+        while len(tasks) < wanted * count:
+            task = make_task(
+                family,
+                difficulties[index % len(difficulties)],
+                ("plain", "night")[index % 2],
+                seed=7,
+                split=split,
+                index=index,
+                frames=FRAMES,
+                size=SIZE,
+                canvas=CANVAS,
+                steps_per_frame=1.0,
+            )
+            tasks.setdefault(task.level_id, task)
+            index += 1
+    return list(tasks.values())
 
 
 def write_dataset(folder: Path, tasks: Sequence[Task]) -> Path:

@@ -26,7 +26,7 @@ from wan_r1.reports import (
     table,
     video_grid,
 )
-from wan_r1.reports.results import clip, details_table, results_table
+from wan_r1.reports.results import clip, details_table, model_label, results_table
 from wan_r1.verification import VIOLATIONS
 
 
@@ -75,7 +75,7 @@ def write_report(path: Path, summary: Mapping[str, Any], scores: Path, *, videos
 def violations_table(scores: Sequence[Mapping[str, Any]]) -> Html:
     """How many videos break each rule, by split and family."""
     rows = []
-    for split, family in sorted({(score["split"], score["family"]) for score in scores}):
+    for split, family in dict.fromkeys((score["split"], score["family"]) for score in scores):
         members = [score for score in scores if (score["split"], score["family"]) == (split, family)]
         videos: Counter[str] = Counter()
         for score in members:
@@ -113,7 +113,7 @@ def violations_table(scores: Sequence[Mapping[str, Any]]) -> Html:
 def choose_examples(scores: Sequence[Mapping[str, Any]], count: int) -> list[str]:
     """Ids of ``count`` solved and ``count`` failed levels per split and family, first by id; alternating."""
     chosen = []
-    for split, family in sorted({(score["split"], score["family"]) for score in scores}):
+    for split, family in dict.fromkeys((score["split"], score["family"]) for score in scores):
         members = [score for score in scores if (score["split"], score["family"]) == (split, family)]
         by_outcome = [
             sorted(score["level_id"] for score in members if score["em"] is outcome)[:count]
@@ -140,11 +140,11 @@ def _intervals(rows: Sequence[Mapping[str, Any]]) -> list[Interval]:
 def _clips(scores: Path, level_ids: Sequence[str], model: str) -> list[Clip]:
     rows = pq.read_table(scores, filters=[("level_id", "in", list(level_ids))]).to_pylist() if level_ids else []
     by_id = {row["level_id"]: row for row in rows}
-    return [clip(by_id[level_id], {model: by_id[level_id]}) for level_id in level_ids]
+    return [clip(by_id[level_id], {model_label(model): by_id[level_id]}) for level_id in level_ids]
 
 
 def _configuration(summary: Mapping[str, Any]) -> Html:
-    rows = [{"name": f"eval_{name}", "value": show(value)} for name, value in sorted(summary["config"].items())]
+    rows = [{"name": name, "value": ", ".join(value) if isinstance(value, list) else show(value)} for name, value in sorted(summary["config"].items())]
     rows += [
         {"name": "checkpoint", "value": summary["checkpoint_uri"] or "none, the base model"},
         {"name": "training steps", "value": show(summary["training_step"])},

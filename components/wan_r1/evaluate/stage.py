@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow.parquet as pq
 
-import wan_r1.video_model as video_model
 from wan_r1.evaluate.config import EvaluateConfig
 from wan_r1.evaluate.report import write_report
 from wan_r1.evaluate.scores import ScoresWriter, score_row, writing_scores
@@ -23,6 +22,7 @@ from wan_r1.rewards import RewardInputs, get_reward
 from wan_r1.runtime import StageClock
 from wan_r1.tasks.dataset import Task, data_files, read_tasks
 from wan_r1.verification import verify
+from wan_r1.video_model.reference import ModelReference
 
 
 class EvaluationError(ValueError):
@@ -54,6 +54,7 @@ def run(
     metrics: Path,
     report: Path,
     certificate: Path | None = None,
+    load: Callable[[ModelReference], Sampler] | None = None,
 ) -> dict[str, Any]:
     """Evaluate a model on levels it has never seen.
 
@@ -65,6 +66,7 @@ def run(
         metrics: file that receives the summary, too.
         report: HTML file with tables and videos.
         certificate: what validate_tasks wrote for this data set; checked if given.
+        load: how a reference becomes a model; default `wan_r1.video_model.load_video_model`.
 
     Returns:
         The summary: ``model``, ``rows`` (one per split and family), ``details`` (by difficulty and by texture), and
@@ -79,13 +81,13 @@ def run(
     # Imported late: these import torch, which those who only build a config should not wait for.
     from wan_r1.training.inputs import checked_dataset, use_threads
 
-    reference = video_model.ModelReference.read(model)
+    reference = ModelReference.read(model)
     dataset_sha256 = checked_dataset(dataset, certificate)
     tasks = choose_tasks(config, dataset)
     with StageClock(config.STAGE) as clock, Progress(config.STAGE, len(tasks), unit="video") as progress:
         progress.note(f"{reference.name}: loading the model")
         use_threads(config.threads)
-        sampler = video_model.load_video_model(reference)
+        sampler = (load or _load)(reference)
         scores = evaluate(config, sampler, reference.name, tasks, dataset, output / SCORES_FILE, progress)
     summary = {
         **clock.summary(),
@@ -105,6 +107,13 @@ def run(
         path.write_text(json.dumps(summary, indent=2) + "\n")
     write_report(report, summary, output / SCORES_FILE, videos=config.report_videos)
     return summary
+
+
+def _load(reference: ModelReference) -> Sampler:
+    # Imported late: torch and diffusers take seconds, and wrong inputs are told before.
+    from wan_r1.video_model.loading import load_video_model
+
+    return load_video_model(reference)
 
 
 def choose_tasks(config: EvaluateConfig, dataset: Path) -> list[Task]:

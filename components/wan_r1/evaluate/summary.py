@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from wan_r1.reports.intervals import wilson
+from wan_r1.tasks.schema import SPLITS
 
 ALL = "all"
 """In place of a difficulty or texture: every one of them."""
@@ -40,7 +41,11 @@ def _grouped(scores: Iterable[Mapping[str, Any]], keys: tuple[str, ...]) -> list
     groups: dict[tuple, list[Mapping[str, Any]]] = {}
     for score in scores:
         groups.setdefault(tuple(score[key] for key in keys), []).append(score)
-    return [_row(dict(zip(keys, place, strict=True)), groups[place]) for place in sorted(groups)]
+
+    def order(place: tuple) -> tuple:
+        return place[0], SPLITS.index(place[1]), *place[2:]
+
+    return [_row(dict(zip(keys, place, strict=True)), groups[place]) for place in sorted(groups, key=order)]
 
 
 def _row(place: dict[str, str], scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

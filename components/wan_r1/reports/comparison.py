@@ -71,7 +71,7 @@ def comparison_table(arms: Sequence[Mapping[str, Any]]) -> Html:
     rows = []
     for arm in arms:
         row = {
-            "model": arm["model"],
+            "model": arm["reward"] or f"only evaluated: {arm['model']}",
             "training": _first_to_last(arm, "training_reward"),
             "verified": _first_to_last(arm, "verified_reward"),
             "em": _first_to_last(arm, "em"),
@@ -81,23 +81,21 @@ def comparison_table(arms: Sequence[Mapping[str, Any]]) -> Html:
         for split in splits:
             pooled = pooled_result(arm, split)
             row[split] = pooled and percent_interval(pooled["em"], pooled["em_low"], pooled["em_high"])
-            row[f"n {split}"] = pooled and pooled["n"]
         rows.append(row)
     columns = {
-        "model": "Arm",
+        "model": "Trained on",
         "training": "Training reward",
         "verified": "Verified reward",
-        "em": "Exact match in training",
+        "em": "EM of rollouts",
         "agreement": "Judge agrees",
     }
-    for split in splits:
-        columns |= {split: f"Exact match, {split} (95 % interval)", f"n {split}": f"n, {split}"}
+    columns |= {split: f"EM, {split} (95 % interval)" for split in splits}
     columns["core_seconds"] = "Training, core s"
-    window = next((arm["window"] for arm in arms if arm["window"]), None)
+    window = next((arm["window"] for arm in arms if arm["window"]), 0)
     return table(
         rows,
-        caption="Rewards compared: same start, same budget, all families together"
-        + (f"; first and last values are means of {window} iterations" if window else ""),
+        caption=f"Exact match (EM) over all families, {_sizes(arms)} levels a split; arrows lead from the first to "
+        f"the last {window} iterations",
         columns=columns,
         formats={split: str for split in splits} | {key: str for key in ("training", "verified", "em", "agreement")},
     )
@@ -158,6 +156,11 @@ def pooled_result(arm: Mapping[str, Any], split: str) -> Mapping[str, Any] | Non
     """An arm's evaluation on a split over all families."""
     found = (result for result in arm["results"] if (result["split"], result["family"]) == (split, "all"))
     return next(found, None)
+
+
+def _sizes(arms: Sequence[Mapping[str, Any]]) -> str:
+    sizes = sorted({result["n"] for arm in arms for result in arm["results"] if result["family"] == "all"}) or [0]
+    return f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
 
 
 def _first_to_last(arm: Mapping[str, Any], key: str) -> str | None:

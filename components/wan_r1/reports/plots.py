@@ -44,6 +44,7 @@ class LinePlot:
         y_label: quantity and unit of the vertical axis.
         series: the lines.
         y_range: ends of the vertical axis; default: those of the data.
+        y_limits: values that an axis fitted to the data never passes.
         caption: what to look for, below the title.
     """
 
@@ -52,6 +53,7 @@ class LinePlot:
     y_label: str
     series: Sequence[Series]
     y_range: tuple[float, float] | None = None
+    y_limits: tuple[float, float] | None = None
     caption: str = ""
 
 
@@ -173,6 +175,7 @@ def _scale(
     *,
     most: int,
     fixed: tuple[float, float] | None = None,
+    limits: tuple[float, float] | None = None,
     whole_steps: bool = False,
 ) -> _Scale:
     if fixed is not None:
@@ -186,15 +189,17 @@ def _scale(
         if whole_steps:
             step = _tick_step(low, high, most)
             low, high = step * math.floor(low / step + 1e-9), step * math.ceil(high / step - 1e-9)
+        if limits is not None:
+            low, high = max(low, limits[0]), min(high, limits[1])
     marks = ticks(low, high, most)
     step = marks[1] - marks[0] if len(marks) > 1 else high - low
     return _Scale(low, high, start, end, [(mark, _tick_text(mark, step)) for mark in marks])
 
 
 def _tick_text(value: float, step: float) -> str:
-    if max(abs(value), step) >= 1e5 or 0 < step < 1e-4:
-        return "0" if abs(value) < step / 1e3 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
     decimals = max(0, -math.floor(math.log10(step) + 1e-9)) if step > 0 else 0
+    if max(abs(value), step) >= 1e5 or decimals > 6:
+        return "0" if abs(value) < step / 1e3 else f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e")
     text = f"{value:.{decimals}f}"
     return text.removeprefix("-") if float(text) == 0 else text
 
@@ -208,7 +213,7 @@ def _draw_lines(plot: LinePlot) -> tuple[str, float]:
     top, bottom = 26.0, 26.0 + _PLOT_HEIGHT
     thinned = [_thin(series) for series in plot.series]
     heights = [v for s in thinned for column in (s.y, s.low or (), s.high or ()) for v in column if v is not None]
-    y = _scale(heights, bottom, top, most=6, fixed=plot.y_range, whole_steps=True)
+    y = _scale(heights, bottom, top, most=6, fixed=plot.y_range, limits=plot.y_limits, whole_steps=True)
     left = 12 + _CHARACTER * max(len(text) for _, text in y.labels)
     x = _scale((value for s in thinned for value in s.x), left, _WIDTH - 14, most=7)
     parts = [f'<text class="soft" x="0" y="12">{escape(plot.y_label)}</text>']

@@ -20,7 +20,7 @@ RESULT_COLUMNS = {
     "em_interval": "Exact match (95 % interval)",
     "sr": "Success",
     "pr": "Precision",
-    "sd": "Step deviation",
+    "sd": "Step dev.",
     "mf": "Fidelity",
     "reward": "Reward",
     "errors": "Unreadable",
@@ -57,6 +57,13 @@ def model_order(model: str) -> tuple[float, str]:
     return (places.index(name) if name in places else len(places)) + (0.5 if reward else 0), reward or name
 
 
+def model_styles(models: Sequence[str]) -> dict[str, int]:
+    """Number of a colour for each model, the same in every plot of a page."""
+    fixed = {"grpo": 0, "sft": 1, "sft_continued": 2, "base": 5}
+    others = [model for model in dict.fromkeys(models) if model not in fixed]
+    return {model: fixed[model] for model in models if model in fixed} | {m: 3 + n for n, m in enumerate(others)}
+
+
 def read_summary(path: Path) -> dict[str, Any]:
     """The summary of an evaluation, from its folder or the file itself.
 
@@ -74,27 +81,55 @@ def read_summary(path: Path) -> dict[str, Any]:
     return summary
 
 
+def results_matrix(rows: Sequence[Mapping[str, Any]], *, caption: str) -> Html:
+    """Exact match with its interval, one line a model and one column a split and family."""
+    places = list(dict.fromkeys((row["split"], row["family"]) for row in rows))
+    lines = []
+    for model in dict.fromkeys(row["model"] for row in rows):
+        line = {"model": model_label(model)}
+        for row in (row for row in rows if row["model"] == model):
+            line[f"{row['split']}, {row['family']}"] = percent_interval(row["em"], row["em_low"], row["em_high"])
+        lines.append(line)
+    keys = [f"{split}, {family}" for split, family in places]
+    return table(
+        lines,
+        caption=caption,
+        columns={"model": "Model"} | {key: key for key in keys},
+        formats=dict.fromkeys(keys, str),
+    )
+
+
 def results_table(rows: Sequence[Mapping[str, Any]], *, caption: str) -> Html:
     """Summary rows as a table."""
-    shown = [{**row, "em_interval": percent_interval(row["em"], row["em_low"], row["em_high"])} for row in rows]
-    return table(
-        shown, caption=caption, columns=RESULT_COLUMNS, formats=RESULT_FORMATS, row_headers=3, group_by="split"
-    )
+    shown, columns = _shown(rows), dict(RESULT_COLUMNS)
+    if not any(row.get("errors") for row in rows):
+        del columns["errors"]
+    return table(shown, caption=caption, columns=columns, formats=RESULT_FORMATS, row_headers=3, group_by="model")
 
 
 def details_table(rows: Sequence[Mapping[str, Any]]) -> Html:
     """Finer summary rows as a table."""
     columns = dict(list(RESULT_COLUMNS.items())[:3]) | {"difficulty": "Difficulty", "texture": "Texture"}
     columns |= dict(list(RESULT_COLUMNS.items())[3:])
-    shown = [{**row, "em_interval": percent_interval(row["em"], row["em_low"], row["em_high"])} for row in rows]
     return table(
-        shown,
+        _shown(rows),
         caption="By difficulty, then by texture",
         columns=columns,
         formats=RESULT_FORMATS,
         row_headers=5,
         group_by="family",
     )
+
+
+def _shown(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {
+            **row,
+            "model": model_label(row["model"]),
+            "em_interval": percent_interval(row["em"], row["em_low"], row["em_high"]),
+        }
+        for row in rows
+    ]
 
 
 def verdict_lines(score: Mapping[str, Any]) -> list[str]:

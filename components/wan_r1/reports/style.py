@@ -50,7 +50,8 @@ ul.findings { max-width: 46rem; padding-left: 1.2rem; } ul.findings li { margin:
   outline: 2px solid var(--accent); outline-offset: 2px; }
 table { border-collapse: collapse; width: 100%%; font-size: .875rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding: .7rem .8rem .5rem; color: var(--soft); }
-th, td { padding: .4rem .8rem; text-align: left; vertical-align: baseline; white-space: nowrap; }
+caption span { display: block; position: sticky; left: .8rem; max-width: min(46rem, calc(100vw - 4rem)); }
+th, td { padding: .4rem .7rem; text-align: left; vertical-align: baseline; white-space: nowrap; }
 td.wrap { white-space: normal; overflow-wrap: anywhere; min-width: 14rem; }
 td.number, th.number { text-align: right; }
 thead th { color: var(--soft); font-weight: 600; border-bottom: 1px solid var(--line); }
@@ -70,7 +71,9 @@ figure.clip { background: var(--raised); border: 1px solid var(--line); border-r
   max-width: 100%%; width: min(100%%, calc(var(--panes) * 9.25rem + 1.4rem)); }
 figure.clip > p { margin: 0 0 .45rem; font-size: .8125rem; color: var(--soft); }
 figure.clip video { display: block; width: 100%%; height: auto; border-radius: .2rem;
-  image-rendering: pixelated; outline: 1px solid var(--line); }
+  image-rendering: pixelated; }
+figure.clip .strip { position: relative; }
+figure.clip .strip i { position: absolute; top: 0; bottom: 0; background: var(--raised); }
 figure.clip .captions { display: grid; grid-template-columns: repeat(var(--panes), 1fr); gap: .35rem;
   font-size: .8125rem; line-height: 1.35; margin-top: .45rem; }
 figure.clip .captions b { display: block; font-weight: 600; }

@@ -16,12 +16,13 @@ from fractions import Fraction
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from wan_r1.reports.html import Html, escape, note
 
 _LEAST_SIDE = 128
 _MOST_SIDE = 256
-_GAP = 4
+_GAP = 8
 _GAP_COLOUR = 136
 _BT709 = 1
 _LIMITED_RANGE = 1
@@ -87,7 +88,8 @@ def encode_playable(frames: np.ndarray, *, frames_per_second: float | None = Non
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not frames.size:
         raise ValueError(
-            f"frames of shape {frames.shape} and type {frames.dtype} are no uint8 [frames, height, width, 3]"
+            f"frames of shape {frames.shape} and type {frames.dtype} are not allowed; "
+            "expected uint8 [frames, height, width, 3]"
         )
     shown = np.stack([_resized(frame) for frame in frames])
     # 4:2:0 stores colour for blocks of 2 x 2 pixels, so both sides must be even.
@@ -103,9 +105,11 @@ def encode_playable(frames: np.ndarray, *, frames_per_second: float | None = Non
         context = stream.codec_context
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = _LIMITED_RANGE
+        # One converter for all frames: setting one up takes longer than using it.
+        converter = VideoReformatter()
         for image in shown:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-            container.mux(stream.encode(frame.reformat(format="yuv420p", dst_colorspace="ITU709")))
+            container.mux(stream.encode(converter.reformat(frame, format="yuv420p", dst_colorspace="ITU709")))
         container.mux(stream.encode(None))
     return target.getvalue()
 
@@ -149,10 +153,20 @@ def _figure(clip: Clip) -> str:
     captions = "".join(_caption(pane) for pane in clip.panes)
     spoken = "; ".join(f"{pane.label}: {', '.join(pane.lines) or 'no remarks'}" for pane in clip.panes)
     return (
-        f'<figure class="clip" style="--panes: {len(clip.panes)}"><p>{escape(clip.title)}</p>'
+        f'<figure class="clip" style="--panes: {len(clip.panes)}"><p>{escape(clip.title)}</p><div class="strip">'
         f'<video src="{uri}" width="{frames.shape[2]}" height="{frames.shape[1]}" loop muted autoplay playsinline '
-        f'aria-label="{escape(clip.title + ". " + spoken)}"></video>'
+        f'aria-label="{escape(clip.title + ". " + spoken)}"></video>{_covers(len(clip.panes), frames.shape[2])}</div>'
         f'<figcaption class="captions">{captions}</figcaption></figure>'
+    )
+
+
+def _covers(panes: int, width: int) -> str:
+    """Strips in the page's own colour over the gaps between panes, which a video cannot know."""
+    pane = (width + _GAP) / panes - _GAP
+    return "".join(
+        f'<i style="left: calc({100 * (place * (pane + _GAP) - _GAP) / width:.3f}% - 1px); '
+        f'width: calc({100 * _GAP / width:.3f}% + 2px)"></i>'
+        for place in range(1, panes)
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from wan_r1.reports import LinePlot, Series, moving_average
 from wan_r1.reports.logs import TrainingLog
-from wan_r1.reports.results import model_label
+from wan_r1.reports.results import model_label, model_styles
 
 WINDOW = 10
 """Iterations that a point of a noisy curve is the mean of."""
@@ -29,7 +29,12 @@ def supervised_plots(logs: Sequence[TrainingLog]) -> list[LinePlot]:
             ],
             rate=True,
         ),
-        _plot("Fidelity on validation levels", "share", [(names[n], log, "mf", 1) for n, log in enumerate(logs)]),
+        _plot(
+            "Fidelity on validation levels",
+            "share of background",
+            [(names[n], log, "mf", 1) for n, log in enumerate(logs)],
+            limits=(0.0, 1.0),
+        ),
     ]
     return [plot for plot in plots if plot.series]
 
@@ -54,7 +59,7 @@ def reinforcement_plots(logs: Sequence[TrainingLog]) -> list[LinePlot]:
         _plot("Verified reward", "mean of rollouts", each("verified_reward"), rate=True),
         _plot("Exact match of rollouts", "share of rollouts", each("em"), rate=True),
         _plot("Exact match of rollouts, levels without demonstration", "share", each("em_harder"), rate=True),
-        _plot("Fidelity of rollouts", "share of background", each("mf")),
+        _plot("Fidelity of rollouts", "share of background", each("mf"), limits=(0.0, 1.0)),
         _plot(
             f"Components of the reward, {first}",
             "mean of rollouts",
@@ -94,10 +99,17 @@ def _names(logs: Sequence[TrainingLog], otherwise: str) -> list[str]:
 
 
 def _plot(
-    title: str, y_label: str, lines: Sequence[tuple[str, TrainingLog, str, int]], *, rate: bool = False
+    title: str,
+    y_label: str,
+    lines: Sequence[tuple[str, TrainingLog, str, int]],
+    *,
+    rate: bool = False,
+    limits: tuple[float, float] | None = None,
 ) -> LinePlot:
     """A plot of ``(name, log, column, window)`` lines; a column without values has no line."""
     series = []
+    one_each = len({id(log) for _, log, _, _ in lines}) == len(lines)
+    styles = model_styles([log.model for _, log, _, _ in lines]) if one_each else {}
     for name, log, column, window in lines:
         if not log.has(column):
             continue
@@ -108,7 +120,23 @@ def _plot(
         x = log.column("core_seconds" if by_time else "iteration" if log.reinforcement else "step")
         # Values that are logged now and then (validation) make a line from point to point, not a broken one.
         known = [place for place, value in enumerate(values) if math.isfinite(value) and math.isfinite(x[place])]
-        series.append(Series(name=name, x=[x[place] for place in known], y=[values[place] for place in known]))
+        series.append(
+            Series(
+                name=name,
+                x=[x[place] for place in known],
+                y=[values[place] for place in known],
+                style=styles[log.model] if log.model and one_each else None,
+            )
+        )
+    if len(series) == 1 and len(lines) > 1:
+        title = f"{title}, {series[0].name}"
     timed = all(log.has("core_seconds") for _, log, _, _ in lines)
     x_label = "core seconds of training" if timed else "steps"
-    return LinePlot(title=title, x_label=x_label, y_label=y_label, series=series, y_range=(0.0, 1.0) if rate else None)
+    return LinePlot(
+        title=title,
+        x_label=x_label,
+        y_label=y_label,
+        series=series,
+        y_range=(0.0, 1.0) if rate else None,
+        y_limits=limits,
+    )

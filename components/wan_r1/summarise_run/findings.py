@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wan_r1.reports import paired_difference, percent
+from wan_r1.reports import Html, paired_difference, table
 from wan_r1.reports.results import model_label
+from wan_r1.tasks.schema import SPLITS
 
 Scores = Mapping[str, Sequence[Mapping[str, Any]]]
 """Rows of scores, without videos, by model."""
@@ -32,7 +33,7 @@ def differences(scores: Scores, pairs: Sequence[tuple[str, str]]) -> list[dict[s
         before = {(row["split"], row["family"], row["level_id"]): row for row in scores[first]}
         after = {(row["split"], row["family"], row["level_id"]): row for row in scores[second]}
         shared = sorted(before.keys() & after.keys())
-        for split, family in sorted({key[:2] for key in shared}, key=lambda place: (place[0] != "test", place)):
+        for split, family in sorted({key[:2] for key in shared}, key=lambda place: (SPLITS.index(place[0]), place[1])):
             levels = [key for key in shared if key[:2] == (split, family)]
             outcomes = Counter((before[key]["em"], after[key]["em"]) for key in levels)
             gained, lost = outcomes[False, True], outcomes[True, False]
@@ -58,28 +59,63 @@ def differences(scores: Scores, pairs: Sequence[tuple[str, str]]) -> list[dict[s
     return rows
 
 
-def findings(rows: Sequence[Mapping[str, Any]], compared: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Sentences on the results: what each comparison shows, and whether chance could explain it.
+def findings(compared: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Sentences on how models differ: where one is better, where worse, and where chance could explain it.
 
     Args:
-        rows: of ``results.json``.
         compared: what `differences` returns.
     """
-    rates = {(row["model"], row["split"], row["family"]): row["em"] for row in rows}
     sentences = []
-    for row in compared:
-        first, second = model_label(row["first"]), model_label(row["second"])
-        before = rates.get((row["first"], row["split"], row["family"]))
-        after = rates.get((row["second"], row["split"], row["family"]))
-        if before is None or after is None:
-            continue
+    for first, second in dict.fromkeys((row["first"], row["second"]) for row in compared):
+        members = [row for row in compared if (row["first"], row["second"]) == (first, second)]
+        better = [row for row in members if row["low"] > 0]
+        worse = [row for row in members if row["high"] < 0]
+        unclear = [row for row in members if row not in better and row not in worse]
+        parts = [
+            f"{words} on {'; '.join(map(_place, rows))}"
+            for words, rows in (("better", better), ("worse", worse), ("not clearly different", unclear))
+            if rows
+        ]
+        fidelity = [100 * row["mf_difference"] for row in members]
         sentences.append(
-            f"On {row['split']}, {row['family']}, {second} solves {percent(after)} and {first} {percent(before)} "
-            f"of the levels: {_verdict(row, second, first)} ({_points(row['difference'])}, 95 % interval "
-            f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}, paired over {row['n']} levels). "
-            f"Fidelity {_fidelity(row['mf_difference'])}."
+            f"{model_label(second)} against {model_label(first)}: {'. It is '.join(parts)}. "
+            f"Fidelity changes by {min(fidelity):+.1f} to {max(fidelity):+.1f} points."
         )
     return sentences
+
+
+def differences_table(compared: Sequence[Mapping[str, Any]]) -> Html:
+    """Paired differences as a table."""
+    rows = [
+        {
+            "pair": f"{model_label(row['second'])} minus {model_label(row['first'])}",
+            "split": row["split"],
+            "family": row["family"],
+            "n": row["n"],
+            "difference": f"{100 * row['difference']:+.1f} ({100 * row['low']:+.1f} to {100 * row['high']:+.1f})",
+            "gained": row["gained"],
+            "lost": row["lost"],
+            "mf": f"{100 * row['mf_difference']:+.1f}",
+        }
+        for row in compared
+    ]
+    return table(
+        rows,
+        caption="Differences on the same levels, in points, with 95 % intervals of paired rates",
+        columns={
+            "pair": "Models",
+            "split": "Split",
+            "family": "Family",
+            "n": "n",
+            "difference": "Exact match",
+            "gained": "Levels gained",
+            "lost": "Levels lost",
+            "mf": "Fidelity",
+        },
+        formats={"difference": str, "mf": str},
+        row_headers=3,
+        group_by="pair",
+    )
 
 
 def explanation(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -97,26 +133,16 @@ def explanation(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         "in which the player walks a shortest path and keeps every rule, success also allows detours, precision is the "
         "share of the path before the first mistake, fidelity the share of background that stays as it was."
         + unreadable,
-        f"With so many videos a rate is known to within {percent(max(widths) / 2)} or better (half the widest 95 % "
-        "interval), from one training run: intervals cover the choice of levels, not the luck of training. Every model "
-        "saw the same levels and the same noise, so differences are measured pair by pair."
+        f"With so many videos a rate is known to within {100 * max(widths) / 2:.1f} points or better (half the widest "
+        "95 % interval), from one training run: intervals cover the choice of levels, not the luck of training. Every "
+        "model saw the same levels and the same noise, so differences are measured pair by pair."
         if widths
         else "",
     ]
 
 
-def _verdict(row: Mapping[str, Any], second: str, first: str) -> str:
-    if row["low"] > 0:
-        return f"{second} is better"
-    if row["high"] < 0:
-        return f"{second} is worse"
-    return f"the difference between {second} and {first} could be chance"
-
-
-def _points(difference: float) -> str:
-    return f"{100 * difference:+.1f} points"
-
-
-def _fidelity(difference: float) -> str:
-    points = round(100 * difference, 1)
-    return "is the same" if points == 0 else f"{'rises' if points > 0 else 'falls'} by {abs(points):.1f} points"
+def _place(row: Mapping[str, Any]) -> str:
+    return (
+        f"{row['split']}, {row['family']} ({100 * row['difference']:+.1f} points, "
+        f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f})"
+    )

@@ -30,9 +30,10 @@ from wan_r1.reports import (
 )
 from wan_r1.reports.comparison import comparison_findings, comparison_plots, comparison_table
 from wan_r1.reports.logs import TrainingLog
-from wan_r1.reports.results import MODELS, clip, details_table, model_label, results_table
+from wan_r1.reports.results import MODELS, clip, details_table, model_label, model_styles, results_matrix, results_table
 from wan_r1.summarise_run.curves import WINDOW, reinforcement_plots, supervised_plots
-from wan_r1.summarise_run.findings import explanation, findings
+from wan_r1.summarise_run.findings import differences_table, explanation, findings
+from wan_r1.tasks.schema import SPLITS
 
 OUTCOMES = (
     ("only {second} solves it", False, True),
@@ -83,7 +84,7 @@ def write_report(report: RunReport, path: Path) -> None:
         )
     sections += [Section("Stages", [_stages(stages)]), Section("Configuration", [_configuration(run)])]
     fresh = [stage for stage in stages if not stage["cached"]]
-    cached = f", {len(stages) - len(fresh)} stages taken from the cache" if len(fresh) < len(stages) else ""
+    cached = f", {len(stages) - len(fresh)} more from the cache" if len(fresh) < len(stages) else ""
     spent = (
         f"{duration(sum(stage['seconds'] for stage in fresh))} of work in {len(fresh)} stages{cached}. "
         if stages
@@ -98,8 +99,14 @@ def _results(results: Mapping[str, Any]) -> Section:
     rows = results["rows"]
     main = [row for row in rows if row["model"] in MODELS]
     arms = [row for row in rows if row["model"] not in MODELS]
-    blocks: list[str] = [bullet_list(findings(rows, results["differences"])), plot_grid(_interval_plots(main))]
-    blocks.append(results_table(main, caption="Exact match and its companions; the same levels for every model"))
+    blocks: list[str] = [
+        results_matrix(main, caption=f"Exact match with 95 % intervals, {_sizes(main)} levels in each cell"),
+        bullet_list(findings(results["differences"])),
+        plot_grid(_interval_plots(main)),
+        fold("Every measure", results_table(main, caption="The same levels and the same noise for every model")),
+    ]
+    if results["differences"]:
+        blocks.append(fold("Differences between models, level by level", differences_table(results["differences"])))
     blocks += [text for text in explanation(rows) if text]
     if arms:
         blocks.append(
@@ -110,8 +117,13 @@ def _results(results: Mapping[str, Any]) -> Section:
     return Section("Results", blocks)
 
 
+def _sizes(rows: Sequence[Mapping[str, Any]]) -> str:
+    sizes = sorted({row["n"] for row in rows}) or [0]
+    return f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+
+
 def _interval_plots(rows: Sequence[Mapping[str, Any]]) -> list[IntervalPlot]:
-    models = list(dict.fromkeys(row["model"] for row in rows))
+    styles = model_styles([row["model"] for row in rows])
     plots = []
     for split, family in dict.fromkeys((row["split"], row["family"]) for row in rows):
         members = [row for row in rows if (row["split"], row["family"]) == (split, family)]
@@ -125,7 +137,7 @@ def _interval_plots(rows: Sequence[Mapping[str, Any]]) -> list[IntervalPlot]:
                         value=row["em"],
                         low=row["em_low"],
                         high=row["em_high"],
-                        style=models.index(row["model"]),
+                        style=styles[row["model"]],
                     )
                     for row in members
                 ],
@@ -169,7 +181,7 @@ def _videos(report: RunReport) -> list[Section]:
 
 def _outcomes(path: Path) -> dict[tuple[str, str, str], bool]:
     rows = pq.read_table(path, columns=["split", "family", "level_id", "em"]).to_pylist()
-    ordered = sorted(rows, key=lambda row: (row["split"] != "test", row["split"], row["family"], row["level_id"]))
+    ordered = sorted(rows, key=lambda row: (SPLITS.index(row["split"]), row["family"], row["level_id"]))
     return {(row["split"], row["family"], row["level_id"]): row["em"] for row in ordered}
 
 
