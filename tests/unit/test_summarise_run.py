@@ -205,6 +205,25 @@ def test_logs_without_a_name_are_numbered(made, tmp_path):
     assert ">GRPO 1</text>" in html and ">GRPO 2</text>" in html
 
 
+def test_a_log_without_a_name_is_of_the_model_that_was_trained_as_long(made, tmp_path):
+    table = pq.read_table(made.logs[1]).replace_schema_metadata({})
+    pq.write_table(table, tmp_path / "log.parquet")
+    copy = tmp_path / "sft_continued"
+    shutil.copytree(next(path for path in made.evaluations if path.name == "sft_continued"), copy)
+    summary = json.loads((copy / "summary.json").read_text())
+    trained = {"training_step": 400, "training_core_seconds": table["core_seconds"][-1].as_py()}
+    (copy / "summary.json").write_text(json.dumps({**summary, **trained}))
+    others = [path for path in made.evaluations if path.name != "sft_continued"]
+    _run(made, tmp_path / "run", evaluations=[*others, copy], logs=[tmp_path / "log.parquet"])
+    assert "Exact match on validation levels" in (html := (tmp_path / "run" / "report.html").read_text())
+    assert ">SFT continued, regular</text>" in html
+
+
+def test_stages_of_one_name_are_numbered(made, tmp_path):
+    results = _run(made, tmp_path, stages=[made.stages[0], made.stages[0]])
+    assert [stage["name"] for stage in results["stages"]] == ["generate_tasks", "generate_tasks (2)"]
+
+
 def test_a_short_or_empty_log_is_no_error(made, tmp_path):
     empty = pa.table({"step": pa.array([], pa.int64()), "loss": pa.array([], pa.float64())})
     pq.write_table(empty, tmp_path / "empty.parquet")

@@ -16,7 +16,7 @@ from fractions import Fraction
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Colorspace, VideoReformatter
 
 from wan_r1.reports.html import Html, escape, note
 
@@ -109,7 +109,7 @@ def encode_playable(frames: np.ndarray, *, frames_per_second: float | None = Non
         converter = VideoReformatter()
         for image in shown:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-            container.mux(stream.encode(converter.reformat(frame, format="yuv420p", dst_colorspace="ITU709")))
+            container.mux(stream.encode(converter.reformat(frame, format="yuv420p", dst_colorspace=Colorspace.ITU709)))
         container.mux(stream.encode(None))
     return target.getvalue()
 

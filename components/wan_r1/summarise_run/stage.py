@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import shutil
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 
 from wan_r1.reports import svg_file
 from wan_r1.reports.comparison import COMPARISON_SCHEMA, comparison_plots
-from wan_r1.reports.logs import read_log
+from wan_r1.reports.logs import TrainingLog, read_log
 from wan_r1.reports.results import model_order, read_summary
 from wan_r1.reports.scores import SCORES_FILE
 from wan_r1.runtime import git_commit, machine
@@ -64,6 +65,7 @@ def run(
         RunError: if two different evaluations are of one model.
     """
     output.mkdir(parents=True, exist_ok=True)
+    trainings = [read_log(path) for path in logs]
     found = _evaluations(evaluations)
     tables = _copy_scores(found, output / "scores")
     scores = {model: pq.read_table(path, columns=list(_FACTS)).to_pylist() for model, path in tables.items()}
@@ -82,13 +84,15 @@ def run(
             "machine": info.get("machine") or machine(),
         },
         "rows": [row for model in found for row in _named(found[model][1]["rows"], model)],
-        "stages": [_stage(path, info.get("started_at")) for path in stages],
+        "stages": _distinct([_stage(path, info.get("started_at")) for path in stages]),
         "details": [row for model in found for row in _named(found[model][1].get("details", []), model)],
         "differences": differences(scores, PAIRS),
     }
     (output / "results.json").write_text(json.dumps(results, indent=2, default=str) + "\n")
     write_report(
-        RunReport(results=results, scores=tables, logs=[read_log(path) for path in logs], arms=arms, videos=videos),
+        RunReport(
+            results=results, scores=tables, logs=[_named_log(log, found) for log in trainings], arms=arms, videos=videos
+        ),
         output / "report.html",
     )
     return results
@@ -158,6 +162,28 @@ def _stage(path: Path, run_started_at: str | None) -> dict[str, Any]:
         "cached": bool(cached),
         "core_seconds": summary.get("core_seconds"),
     }
+
+
+def _distinct(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Stages whose names differ: further ones of a name are numbered."""
+    counts: dict[str, int] = {}
+    for stage in stages:
+        name = stage["name"]
+        counts[name] = counts.get(name, 0) + 1
+        if counts[name] > 1:
+            stage["name"] = f"{name} ({counts[name]})"
+    return stages
+
+
+def _named_log(log: TrainingLog, found: Mapping[str, tuple[Path, dict[str, Any]]]) -> TrainingLog:
+    """A log that names its model; one that does not is of the evaluated model which was trained for just as long."""
+    if log.model or not log.rows:
+        return log
+    spent = (log.rows, log.last("core_seconds"))
+    for model, (_, summary) in found.items():
+        if (summary.get("training_step"), summary.get("training_core_seconds")) == spent:
+            return dataclasses.replace(log, model=model)
+    return log
 
 
 def _time(text: str) -> datetime.datetime:
