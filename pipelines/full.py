@@ -164,6 +164,7 @@ def full(
                 storage_uri=storage_uri,
                 reward=reward,
                 iterations=ablation_iterations,
+                variant={},
                 threads=ablation_threads,
                 eval_samples=eval_samples,
                 eval_steps=eval_steps,

@@ -31,6 +31,7 @@ def reward_arm(
     learning_rate: float,
     kl_beta: float,
     threads: int,
+    variant: dict,
     settings: dict,
     eval_samples: int,
     eval_steps: int,
@@ -52,6 +53,7 @@ def reward_arm(
         kl_beta=kl_beta,
         threads=threads,
         arm=True,
+        variant=variant,
         settings=settings,
     )
     evaluated = evaluate(

@@ -74,6 +74,11 @@ def describe(
     path.write_text(json.dumps({**summary, **values}, indent=1))
 
 
+def paths(**artifacts: Artifact) -> dict[str, Any]:
+    """Paths of artifacts by name, as keyword arguments of a stage's ``run``."""
+    return {name: Path(artifact.path) for name, artifact in artifacts.items()}
+
+
 def numbers(summary: Mapping[str, Any]) -> dict[str, float]:
     """Finite numbers of a summary by name; those of an evaluation's rows as ``split/family/em`` and so on."""
     found = {name: value for name, value in summary.items() if _number(value)}

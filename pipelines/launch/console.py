@@ -55,7 +55,6 @@ class Console:
 
     def __init__(self, shown: TextIO, log: Path, stages: list[str]) -> None:
         self.failures: list[Failure] = []
-        self.reused: list[str] = []
         self._shown = shown
         self._log = log.open("a")
         self._progress = re.compile(rf"^(?:{'|'.join(map(re.escape, stages))})\S*  ")
@@ -108,11 +107,10 @@ class Console:
         self._write_log(line)
         content = line.strip()
         if found := _REUSED.search(line):
-            self.reused.append(found[1])
-            self.say(f"{found[1]}  reused: nothing that it depends on has changed")
+            self.say(f"{_stage(found[1])}  reused: nothing that it depends on has changed")
         elif found := _START.search(line):
-            self._tasks[thread] = Task(found[1])
-            self.say(f"{found[1]}  starting")
+            self._tasks[thread] = Task(_stage(found[1]))
+            self.say(f"{_stage(found[1])}  starting")
         elif found := _END.search(line):
             self._end(thread, failed=found[2] == "FAILURE")
         elif content and not _RUNNER.match(content):
@@ -141,6 +139,11 @@ class Console:
     def _write_log(self, line: str) -> None:
         if not self._log.closed:
             print(line, file=self._log, flush=True)
+
+
+def _stage(task: str) -> str:
+    """The stage's name of a task: ``evaluate 2`` for the task ``evaluate-2``."""
+    return re.sub(r"-(\d+)$", r" \1", task).replace("-", "_")
 
 
 def _message(tail: list[str]) -> str:

@@ -29,7 +29,7 @@ from wan_r1.reports.terminal import print_results
 from wan_r1.runtime import git_commit
 from wan_r1.source import source_hash
 from wan_r1.storage import StorageError, locations
-from wan_r1.storage.seaweed import SeaweedServer
+from wan_r1.storage.seaweed import BUCKET, SeaweedServer
 from wan_r1.summarise_run import write_exit_summary
 
 _STAGES = [*(config.STAGE for config in CONFIGS), "continue_sft", "summarise_run"]
@@ -58,15 +58,16 @@ def run(pipeline: BaseComponent, values: dict[str, Any], *, folder: Path, cache:
         results.mkdir(parents=True, exist_ok=True)
         stack.enter_context(_environment(_variables(stack, folder, values)))
         values = _completed(pipeline, values, run_id)
-        storage_uri = str(values.get("storage_uri", pipeline.component_spec.inputs["storage_uri"].default))
+        storage_uri = _storage_uri(pipeline, values)
         locations.check_writable(storage_uri)
         console = Console(sys.stdout, results / "log.txt", _STAGES)
         stack.callback(console.close)
         console.say(f"run {run_id}: log in {_shown(results / 'log.txt')}, storage {storage_uri}")
         status, error = "SUCCEEDED", None
+        outputs: dict[str, Any] = {}
         try:
             with _quiet(console):
-                _execute(pipeline, values, folder / "pipeline", cache)
+                outputs = _execute(pipeline, values, folder / "pipeline", cache)
         except KeyboardInterrupt:
             status, error = "CANCELED", "interrupted"
         except RuntimeError as failure:
@@ -92,7 +93,7 @@ def run(pipeline: BaseComponent, values: dict[str, Any], *, folder: Path, cache:
         print(f"\nThe run was interrupted {where}." if status == "CANCELED" else f"\nThe run failed {where}: {error}")
         print(f"Its log: {_shown(results / 'log.txt')}. What is complete is kept; the same command goes on from there.")
         return 130 if status == "CANCELED" else 1
-    _show(results)
+    _show(results, outputs)
     return 0
 
 
@@ -101,7 +102,7 @@ def local_image() -> str:
     return f"wan-r1-python:{source_hash()}"
 
 
-def _execute(pipeline: BaseComponent, values: dict[str, Any], root: Path, cache: bool) -> None:
+def _execute(pipeline: BaseComponent, values: dict[str, Any], root: Path, cache: bool) -> dict[str, Any]:
     local.init(
         runner=local.SubprocessRunner(use_venv=False),
         pipeline_root=str(root),
@@ -112,7 +113,13 @@ def _execute(pipeline: BaseComponent, values: dict[str, Any], root: Path, cache:
         package = Path(folder) / "pipeline.yaml"
         compiler.Compiler().compile(pipeline, str(package))
         text = re.sub(r"^(\s+image: ).*$", rf"\g<1>{local_image()}", package.read_text(), flags=re.MULTILINE)
-    components.load_component_from_text(text)(**values)
+    return components.load_component_from_text(text)(**values).outputs
+
+
+def _storage_uri(pipeline: BaseComponent, values: dict[str, Any]) -> str:
+    """Where the run's models and results are kept; pipelines without that parameter use the default bucket."""
+    spec = (pipeline.component_spec.inputs or {}).get("storage_uri")
+    return str(values.get("storage_uri") or (spec.default if spec else f"s3://{BUCKET}"))
 
 
 def _variables(stack: contextlib.ExitStack, folder: Path, values: dict[str, Any]) -> dict[str, str]:
@@ -228,11 +235,12 @@ def _shown(path: Path) -> str:
     return str(path)
 
 
-def _show(results: Path) -> None:
-    """Print the table of results and where the report is."""
+def _show(results: Path, outputs: dict[str, Any]) -> None:
+    """Print the table of results and where the report is, or the outputs of a pipeline that has no such table."""
     path = results / "results.json"
     if not path.exists():
-        print(f"The run succeeded; its outputs are in {_shown(results.parent / 'pipeline')}.")
+        for name, artifact in outputs.items():
+            print(f"{name}: {_shown(Path(getattr(artifact, 'path', str(artifact))))}")
         return
     found = json.loads(path.read_text())
     print_results(found)

@@ -97,6 +97,11 @@ def check(pipeline: BaseComponent, values: dict[str, Any]) -> dict[str, StageCon
         table = read_preset(preset).get("ablation", {})
         arm = TrainGrpoConfig.from_preset(preset, {"seed": seed, **table, **_without_none(given)})
         configs[f"train_grpo {reward}"] = arm
+    for number, variant in enumerate(values.get("settings", defaults.get("settings", []))):
+        if not isinstance(variant, dict):
+            raise ConfigError(f"settings[{number}]={variant!r} is no object; expected fields of train_grpo by name")
+        given = {**_given(TrainGrpoConfig, values, defaults), **read_preset(preset).get("ablation", {}), **variant}
+        configs[f"train_grpo {number}"] = TrainGrpoConfig.from_preset(preset, {"seed": seed, **given})
     if not values.get("storage_uri", defaults.get("storage_uri", "x")):
         raise ConfigError("storage_uri='' is not allowed; expected s3://bucket/prefix or a folder")
     return configs

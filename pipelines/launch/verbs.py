@@ -46,6 +46,18 @@ def main(pipeline: BaseComponent, script: str, words: list[str] | None = None) -
         return 2
 
 
+def main_of_many(pipelines: dict[str, BaseComponent], script: str, words: list[str] | None = None) -> int:
+    """`main` for a script with several pipelines: the first word names one; ``compile`` alone compiles all of them."""
+    words = list(sys.argv[1:] if words is None else words)
+    beside = {name: str(Path(script).with_name(f"stage-{name}.py")) for name in pipelines}
+    if words == ["compile"]:
+        return max(main(pipeline, beside[name], words) for name, pipeline in pipelines.items())
+    if words and words[0] in pipelines:
+        return main(pipelines[words[0]], beside[words[0]], words[1:])
+    print(f"usage: {Path(script).name} compile | {{{','.join(pipelines)}}} ...", file=sys.stderr)
+    return 2
+
+
 def compile_pipeline(pipeline: BaseComponent, path: Path) -> Path:
     """Write a pipeline's compiled YAML."""
     compiler.Compiler().compile(pipeline, str(path))

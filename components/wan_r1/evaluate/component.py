@@ -36,14 +36,11 @@ def evaluate(
         threads: CPU threads; 0 uses every core.
         settings: further fields of `EvaluateConfig` by name.
     """
-    from pathlib import Path
-
-    from wan_r1.artifacts import describe
+    from wan_r1.artifacts import describe, paths
     from wan_r1.evaluate import EvaluateConfig, run
 
     given = {"samples": samples or None, "steps": steps or None, "threads": threads or None}
     config = EvaluateConfig.from_preset(preset, {"seed": seed, **given, **settings})
-    inputs: dict = {"dataset": Path(dataset.path), "certificate": Path(certificate.path), "model": Path(model.path)}
-    outputs: dict = {"output": Path(scores.path), "metrics": Path(metrics.path), "report": Path(report.path)}
-    summary = run(config, **inputs, **outputs)
+    inputs = paths(dataset=dataset, certificate=certificate, model=model)
+    summary = run(config, **inputs, **paths(output=scores, metrics=metrics, report=report))
     describe(summary, config=config, metrics=metrics, artifacts=(scores, report), name=f"evaluate {summary['model']}")

@@ -25,7 +25,8 @@ def train_grpo(
     kl_beta: float = -1.0,
     threads: int = 0,
     arm: bool = False,
-    settings: dict = {},  # noqa: B006 - a pipeline's default, never changed
+    variant: dict = {},  # noqa: B006 - a pipeline's default, never changed
+    settings: dict = {},  # noqa: B006
 ):
     """Improve a model by reinforcement learning with verified rewards.
 
@@ -47,22 +48,23 @@ def train_grpo(
         learning_rate: AdamW's; 0 takes the preset's.
         kl_beta: weight of the KL to the starting model; -1 takes the preset's.
         threads: CPU threads; 0 uses every core.
-        arm: whether this is an arm of the reward comparison: the preset's table `ablation` then overrides `train_grpo`.
+        arm: whether this is one of several that are compared: the preset's table `ablation` overrides `train_grpo`.
+        variant: fields of `TrainGrpoConfig` by name in which an arm differs from the others; they name its model.
         settings: further fields of `TrainGrpoConfig` by name.
     """
-    from pathlib import Path
-
-    from wan_r1.artifacts import describe
+    from wan_r1.artifacts import describe, paths
     from wan_r1.config import read_preset
     from wan_r1.train_grpo import TrainGrpoConfig, run
+    from wan_r1.video_model import ModelReference
 
     table = read_preset(preset).get("ablation", {}) if arm else {}
     chosen = {"reward": reward, "objective": objective, "group_size": group_size, "iterations": iterations}
     chosen |= {"learning_rate": learning_rate, "threads": threads}
     given = {name: value for name, value in chosen.items() if value} | ({} if kl_beta == -1 else {"kl_beta": kl_beta})
-    config = TrainGrpoConfig.from_preset(preset, {"seed": seed, **table, **given, **settings})
-    inputs: dict = {"dataset": Path(dataset.path), "certificate": Path(certificate.path), "model": Path(model.path)}
-    outputs: dict = {"output": Path(trained.path), "metrics": Path(log.path), "report": Path(report.path)}
-    summary = run(config, **inputs, storage_uri=storage_uri, **outputs)
-    name = f"train_grpo {config.reward}" if arm else "train_grpo"
+    config = TrainGrpoConfig.from_preset(preset, {"seed": seed, **table, **given, **settings, **variant})
+    inputs = paths(dataset=dataset, certificate=certificate, model=model)
+    summary = run(config, storage_uri=storage_uri, **inputs, **paths(output=trained, metrics=log, report=report))
+    label = ",".join(f"{field}={value}" for field, value in variant.items()) or config.reward
+    model_name, name = (f"grpo:{label}", f"train_grpo {label}") if arm else ("grpo", "train_grpo")
+    ModelReference.read(trained.path).with_(name=model_name).write(trained.path)
     describe(summary, config=config, metrics=metrics, artifacts=(trained, log, report), name=name)

@@ -42,17 +42,14 @@ def train_sft(
         target_em: validation exact match to stop at; 0 takes the preset's.
         settings: further fields of `TrainSftConfig` by name.
     """
-    from pathlib import Path
-
-    from wan_r1.artifacts import describe
+    from wan_r1.artifacts import describe, paths
     from wan_r1.train_sft import TrainSftConfig, run
 
     chosen = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "target_em": target_em}
     given = {name: value for name, value in chosen.items() if value}
     config = TrainSftConfig.from_preset(preset, {"seed": seed, **given, **settings})
-    inputs: dict = {"dataset": Path(dataset.path), "certificate": Path(certificate.path), "model": Path(model.path)}
-    outputs: dict = {"output": Path(trained.path), "metrics": Path(log.path), "report": Path(report.path)}
-    summary = run(config, **inputs, storage_uri=storage_uri, **outputs)
+    inputs = paths(dataset=dataset, certificate=certificate, model=model)
+    summary = run(config, storage_uri=storage_uri, **inputs, **paths(output=trained, metrics=log, report=report))
     describe(summary, config=config, metrics=metrics, artifacts=(trained, log, report))
 
 
@@ -91,14 +88,11 @@ def continue_sft(
         learning_rate: AdamW's; 0 takes the preset's.
         settings: further fields of `TrainSftConfig` by name.
     """
-    from pathlib import Path
-
-    from wan_r1.artifacts import describe
+    from wan_r1.artifacts import describe, paths
     from wan_r1.train_sft import TrainSftConfig, run
 
     given = {"batch_size": batch_size or None, "learning_rate": learning_rate or None}
     config = TrainSftConfig.from_preset(preset, {"seed": seed, **given, **settings})
-    inputs: dict = {"dataset": Path(dataset.path), "certificate": Path(certificate.path), "model": Path(model.path)}
-    outputs: dict = {"output": Path(trained.path), "metrics": Path(log.path), "report": Path(report.path)}
-    summary = run(config, **inputs, compute_of=Path(compute_of.path), storage_uri=storage_uri, **outputs)
+    inputs = paths(dataset=dataset, certificate=certificate, model=model, compute_of=compute_of)
+    summary = run(config, storage_uri=storage_uri, **inputs, **paths(output=trained, metrics=log, report=report))
     describe(summary, config=config, metrics=metrics, artifacts=(trained, log, report), name="continue_sft")
