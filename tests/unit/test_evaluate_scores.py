@@ -14,14 +14,18 @@ from wan_r1.config import ConfigError
 from wan_r1.evaluate.config import EvaluateConfig
 from wan_r1.evaluate.report import choose_examples, write_report
 from wan_r1.evaluate.scores import score_row, writing_scores
-from wan_r1.evaluate.stage import EvaluationError, choose_tasks, evaluate, video_seed
+from wan_r1.evaluate.stage import EvaluationError, choose_tasks, evaluate, run, video_seed
 from wan_r1.evaluate.summary import detail_rows, summary_rows
 from wan_r1.progress import Progress
 from wan_r1.reports.intervals import wilson
 from wan_r1.reports.scores import SCORES_SCHEMA
 from wan_r1.storage.tables import read_table
+from wan_r1.tasks.dataset import dataset_sha256
+from wan_r1.tasks.schema import DataContractError
 from wan_r1.tasks.video import decode_video
+from wan_r1.training.inputs import InputError
 from wan_r1.verification import Verdict, verify
+from wan_r1.video_model.reference import ModelReference
 
 
 @pytest.fixture(scope="module")
@@ -218,3 +222,48 @@ def test_a_wrong_parameter_is_named_with_what_is_allowed(values, message):
 def test_the_tiny_preset_is_valid():
     config = EvaluateConfig.from_preset("tiny")
     assert config.samples == 256 and config.splits == ("test", "harder")
+
+
+def _run(dataset, folder, sampler, **changes):
+    reference = folder / "model.json"
+    ModelReference(name="sft", base_uri="s3://bucket/tiny", checkpoint_uri="s3://bucket/step-00000007", step=7).write(
+        reference
+    )
+    arguments = {
+        "dataset": dataset,
+        "model": reference,
+        "output": folder / "scores",
+        "metrics": folder / "metrics.json",
+        "report": folder / "report.html",
+        "load": lambda reference: sampler,
+    }
+    return run(EvaluateConfig(samples=4, threads=1, report_videos=1), **{**arguments, **changes})
+
+
+def test_a_stage_writes_scores_summary_and_report(tasks, dataset, tmp_path):
+    certificate = tmp_path / "certificate.json"
+    certificate.write_text(json.dumps({"dataset_sha256": dataset_sha256(dataset), "rows": len(tasks)}))
+    summary = _run(dataset, tmp_path, ReplayModel(tasks), certificate=certificate)
+    assert json.loads((tmp_path / "metrics.json").read_text()) == summary
+    assert json.loads((tmp_path / "scores" / "summary.json").read_text()) == summary
+    assert (summary["model"], summary["training_step"], summary["stage"]) == ("sft", 7, "evaluate")
+    assert summary["seconds"] > 0 and summary["peak_memory_bytes"] > 0
+    assert all(row["em"] == row["sr"] == row["pr"] == 1.0 and row["errors"] == 0 for row in summary["rows"])
+    assert read_table(tmp_path / "scores", SCORES_SCHEMA).num_rows == 16
+    assert "<video " in (tmp_path / "report.html").read_text()
+
+
+def test_wrong_inputs_are_refused_before_the_model_is_loaded(tasks, dataset, tmp_path):
+    def load(reference):
+        raise AssertionError("loading takes minutes at full size")
+
+    certificate = tmp_path / "certificate.json"
+    certificate.write_text(json.dumps({"dataset_sha256": "0" * 64}))
+    with pytest.raises(InputError, match=r"is not the data that certificate=.* is for"):
+        _run(dataset, tmp_path, None, certificate=certificate, load=load)
+    with pytest.raises(ValueError, match=r"report.html is no model reference"):
+        _run(dataset, tmp_path, None, model=tmp_path / "report.html", load=load)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataContractError, match="empty"):
+        _run(tmp_path / "empty", tmp_path, None, load=load)
+    assert not (tmp_path / "scores").exists()

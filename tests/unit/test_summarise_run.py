@@ -139,7 +139,7 @@ def test_differences_are_paired_by_level():
 def test_findings_follow_the_interval(low, high, words):
     row = {"first": "sft", "second": "grpo", "split": "test", "family": "regular", "n": 9, "mf_difference": -0.031}
     (sentence,) = findings([{**row, "difference": (low + high) / 2, "low": low, "high": high}])
-    assert words in sentence and "Fidelity changes by -3.1 to -3.1 points." in sentence
+    assert words in sentence and "Fidelity changes by -3.1 points." in sentence
 
 
 def test_the_explanation_counts_what_could_not_be_read():

@@ -144,7 +144,10 @@ def _clips(scores: Path, level_ids: Sequence[str], model: str) -> list[Clip]:
 
 
 def _configuration(summary: Mapping[str, Any]) -> Html:
-    rows = [{"name": name, "value": ", ".join(value) if isinstance(value, list) else show(value)} for name, value in sorted(summary["config"].items())]
+    rows = [
+        {"name": name, "value": ", ".join(value) if isinstance(value, list) else show(value)}
+        for name, value in sorted(summary["config"].items())
+    ]
     rows += [
         {"name": "checkpoint", "value": summary["checkpoint_uri"] or "none, the base model"},
         {"name": "training steps", "value": show(summary["training_step"])},

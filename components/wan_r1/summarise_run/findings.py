@@ -76,10 +76,11 @@ def findings(compared: Sequence[Mapping[str, Any]]) -> list[str]:
             for words, rows in (("better", better), ("worse", worse), ("not clearly different", unclear))
             if rows
         ]
-        fidelity = [100 * row["mf_difference"] for row in members]
+        fidelity = sorted({round(100 * row["mf_difference"], 1) for row in members})
+        span = " to ".join(f"{points:+.1f}" for points in dict.fromkeys((fidelity[0], fidelity[-1])))
         sentences.append(
             f"{model_label(second)} against {model_label(first)}: {'. It is '.join(parts)}. "
-            f"Fidelity changes by {min(fidelity):+.1f} to {max(fidelity):+.1f} points."
+            f"Fidelity changes by {span} points."
         )
     return sentences
 
