@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wan_r1.rewards.judge import Judge, fit_judge
+from wan_r1.rewards.judge import VideoJudge, fit_judge
 from wan_r1.train_grpo.config import TrainGrpoConfig
 from wan_r1.train_grpo.rollouts import Prompts
 from wan_r1.training.randomness import derived_seed, numpy_generator
@@ -12,7 +12,7 @@ from wan_r1.verification import verify
 from wan_r1.video_model.wan import VideoModel
 
 
-def fit_judge_on_policy(config: TrainGrpoConfig, model: VideoModel, prompts: Prompts) -> Judge:
+def fit_judge_on_policy(config: TrainGrpoConfig, model: VideoModel, prompts: Prompts) -> VideoJudge:
     """Sample one video a level, label it by verified exact match, and fit the judge on the pairs.
 
     The judge sees videos alone, as a multimodal judge does: no grid, no track. That is the paper's ablation in small.

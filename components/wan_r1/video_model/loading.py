@@ -8,7 +8,9 @@ from pathlib import Path
 
 import torch
 from diffusers import WanImageToVideoPipeline
+from diffusers.utils import logging as diffusers_logging
 from safetensors.torch import load_file, save
+from transformers.utils import logging as transformers_logging
 
 from wan_r1.storage import checkpoints, locations
 from wan_r1.video_model.codec import speed_up_normalisation
@@ -18,6 +20,10 @@ from wan_r1.video_model.wan import VideoModel
 
 TRANSFORMER_FILE = "transformer.safetensors"
 """Name of full transformer weights in a checkpoint; LoRA checkpoints hold `LORA_FILE` instead."""
+
+# A bar for each of the folder's parts would drown a stage's own lines.
+diffusers_logging.disable_progress_bar()
+transformers_logging.disable_progress_bar()
 
 PARTS = ("transformer", "vae", "text_encoder", "tokenizer", "scheduler")
 """Folders that a Wan image-to-video pipeline has."""
@@ -74,7 +80,7 @@ def load_pipeline_folder(
         ModelFolderError: if the folder is no pipeline, or one whose conditioning is not Wan2.2-TI2V's.
     """
     check_pipeline_folder(folder)
-    pipeline = WanImageToVideoPipeline.from_pretrained(folder, torch_dtype=dtype)
+    pipeline = WanImageToVideoPipeline.from_pretrained(folder, dtype={"default": dtype, "vae": torch.float32})
     if not pipeline.config.expand_timesteps:
         raise ModelFolderError(
             f"model_source={str(folder)!r} conditions by channel concatenation (Wan2.1-I2V); this version trains "
@@ -85,7 +91,7 @@ def load_pipeline_folder(
         speed_up_normalisation(pipeline.vae)
     return VideoModel(
         transformer=pipeline.transformer.to(device),
-        vae=pipeline.vae.to(device, torch.float32).eval().requires_grad_(False),
+        vae=pipeline.vae.to(device).eval().requires_grad_(False),
         text_encoder=pipeline.text_encoder.to(device).eval().requires_grad_(False),
         tokenizer=pipeline.tokenizer,
         scheduler=pipeline.scheduler,

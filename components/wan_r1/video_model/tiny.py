@@ -21,17 +21,16 @@ from diffusers import (
 )
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
-SHIFT = 3.0
-"""Time shift of the noise schedule; Wan uses 3 at 480p and 5 at 720p."""
+SHIFT = 5.0
+"""Time shift of the noise schedule, Wan2.2's: planning is learned at high noise, where the video does not show it yet."""
 
 PROMPT_TOKENS = 48
 """Tokens a prompt is padded to; the prompts of the families have fewer."""
 
 CODEC = {
-    "base_dim": 16,
-    "decoder_base_dim": 8,
+    "base_dim": 8,
     "z_dim": 4,
-    "dim_mult": [1, 2, 2],
+    "dim_mult": [1, 4, 4],
     "num_res_blocks": 1,
     "attn_scales": [],
     "temperal_downsample": [True, True],
