@@ -16,8 +16,8 @@ from wan_r1.generate_tasks.config import GenerateTasksConfig
 from wan_r1.tasks.schema import SPLITS
 from wan_r1.tasks.task import make_level
 
-_ATTEMPTS = 500
-"""Attempts at a place before the split counts as full: enough while one draw in a hundred is a new level."""
+_ATTEMPTS = 200
+"""Attempts at a place before the split counts as full: enough while one draw in forty is a new level."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,11 +65,14 @@ def write_tasks(
     unfinished = path.with_name(path.name + ".unfinished")
     rows = 0
     tasks = iter(tasks)
-    with pq.ParquetWriter(unfinished, schema, compression="zstd", use_dictionary=small) as writer:
-        while group := [_encode(task, lossless) for task in itertools.islice(tasks, row_group)]:
-            writer.write_table(pa.Table.from_pylist(group, schema=schema), row_group_size=row_group)
-            rows += len(group)
-    unfinished.replace(path)
+    try:
+        with pq.ParquetWriter(unfinished, schema, compression="zstd", use_dictionary=small) as writer:
+            while group := [_encode(task, lossless) for task in itertools.islice(tasks, row_group)]:
+                writer.write_table(pa.Table.from_pylist(group, schema=schema), row_group_size=row_group)
+                rows += len(group)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
     return rows
 
 

@@ -14,7 +14,7 @@ from wan_r1.tasks.level import Cell, GridLevel
 from wan_r1.tasks.schema import SPLITS
 from wan_r1.tasks.textures import get_texture
 
-SPLIT_SHARES = {"train": 0.45, "validation": 0.1, "prompts": 0.13, "test": 0.2, "harder": 0.12}
+SPLIT_SHARES = {"train": 0.45, "validation": 0.08, "prompts": 0.12, "test": 0.23, "harder": 0.12}
 """Share of all layouts that belongs to each split. A layout's hash alone decides its split, so splits share no level,
 not even a shifted one, whichever machine makes which part of them. Changing the shares changes every data set."""
 

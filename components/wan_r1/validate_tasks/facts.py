@@ -150,8 +150,8 @@ def _trajectory(row: _Row, values: Mapping[str, Any], level: GridLevel) -> None:
         and bool(np.all(np.diff(place) >= -_ON_PATH))
         and abs(place[0]) <= _ON_PATH
         and abs(place[-1] - end) <= _ON_PATH,
-        f"the trajectory goes from {place[0]:.2f} to {place[-1]:.2f} of {end} moves, at most {distance.max():.2f} cells "
-        "off the solution",
+        f"the trajectory goes from {place[0]:.2f} to {place[-1]:.2f} of {end} moves, at most {distance.max():.2f} "
+        "cells off the solution",
     )
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 
 from wan_r1.tasks.family import Board, GridFamily, around_cells
-from wan_r1.tasks.level import Cell, steps_from
+from wan_r1.tasks.level import MOVES, Cell, steps_from
 from wan_r1.tasks.textures import Texture
 
-_DENSITY = {"easy": 0.4, "medium": 0.5, "hard": 0.6}
+_DENSITY = {"easy": 0.5, "medium": 0.7, "hard": 0.7}
 """Largest share of the cells off the solution that get a trap before the traps that rule out other ways."""
-_DETOURS = 0.75
-"""Share of medium and hard levels whose solution must be longer than the Manhattan distance."""
+_DETOURS = 0.85
+"""Share of medium and hard levels whose solution is longer than the Manhattan distance."""
 
 
 class Trapfield(GridFamily):
@@ -28,7 +28,7 @@ class Trapfield(GridFamily):
     def draw(self, dice: random.Random, difficulty: str, side: int, low: int, high: int) -> Board | None:
         """A winding path first; then traps at random; then traps on every other way that is not longer."""
         around = around_cells(side)
-        detour = difficulty != "easy" and dice.random() < _DETOURS
+        detour = None if difficulty == "easy" else dice.random() < _DETOURS
         path = _winding_path(dice, around, low, high, detour)
         if path is None:
             return None
@@ -54,21 +54,32 @@ class Trapfield(GridFamily):
 
 
 def _winding_path(
-    dice: random.Random, around: dict[Cell, list[Cell]], low: int, high: int, detour: bool
+    dice: random.Random, around: dict[Cell, list[Cell]], low: int, high: int, detour: bool | None
 ) -> list[Cell] | None:
-    """A random walk of ``low`` to ``high`` moves whose cells touch only their neighbours along it, or ``None``."""
+    """A random walk of ``low`` to ``high`` moves whose cells touch only their neighbours along it, or ``None``.
+
+    With ``detour`` it is longer than the Manhattan distance of its ends, with ``False`` as short, with ``None`` either.
+    """
     cells = list(around)
     for _ in range(200):
         path, wanted = [dice.choice(cells)], dice.randint(low, high)
+        moves = set(MOVES.values())
+        if detour is False:
+            # Two directions only, such as down and left: every such walk is as short as can be.
+            moves = {(dice.choice((-1, 1)), 0), (0, dice.choice((-1, 1)))}
         while len(path) <= wanted:
-            on_path = set(path)
-            ahead = [c for c in around[path[-1]] if c not in on_path and len(on_path.intersection(around[c])) == 1]
+            (row, column), on_path = path[-1], set(path)
+            free = [cell for cell in around[path[-1]] if cell not in on_path]
+            ahead = [
+                cell
+                for cell in free
+                if (cell[0] - row, cell[1] - column) in moves and len(on_path.intersection(around[cell])) == 1
+            ]
             if not ahead:
                 break
             path.append(dice.choice(ahead))
-        (row, column), (last_row, last_column) = path[0], path[-1]
-        straight = abs(row - last_row) + abs(column - last_column)
-        if len(path) > wanted and (not detour or len(path) - 1 > straight):
+        straight = abs(path[0][0] - path[-1][0]) + abs(path[0][1] - path[-1][1])
+        if len(path) > wanted and not (detour and wanted == straight):
             return path
     return None
 

@@ -1,0 +1,186 @@
+"""The data set as a whole: the same whatever makes it, without repeated levels, and refused early if it cannot be."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wan_r1.config import ConfigError, presets
+from wan_r1.generate_tasks import GenerateTasksConfig, plan, run
+from wan_r1.generate_tasks.plan import check_plans, plan_split, shards
+from wan_r1.tasks.dataset import data_files, read_tasks, split_of
+from wan_r1.tasks.schema import SPLITS
+from wan_r1.tasks.task import make_level
+
+FEW = {
+    "train_levels": 30,
+    "validation_levels": 6,
+    "prompts_levels": 10,
+    "test_levels": 12,
+    "harder_levels": 8,
+    "workers": 1,
+}
+
+
+def tiny(**changes: Any) -> GenerateTasksConfig:
+    return GenerateTasksConfig.from_preset("tiny", {**FEW, **changes})
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    rows = [row for file in data_files(folder) for row in pq.read_table(file).to_pylist()]
+    return sorted(rows, key=lambda row: (row["split"], row["family"], row["index"]))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("made") / "tasks"
+    return folder, run(tiny(), output=folder)
+
+
+def test_the_summary_says_what_was_made(made: tuple[Path, dict[str, Any]]) -> None:
+    folder, summary = made
+    assert summary["rows"] == 132 and summary["files"] == 10 == len(data_files(folder))
+    assert summary["rows_by_split"] == {"train": 60, "validation": 12, "prompts": 20, "test": 24, "harder": 16}
+    assert {"seconds", "peak_memory_bytes", "git_commit", "config_hash", "dataset_sha256"} <= set(summary)
+    metadata = pq.read_schema(data_files(folder)[0]).metadata
+    assert metadata[b"wan_r1.git_commit"].decode() == summary["git_commit"]
+    assert metadata[b"wan_r1.config"].decode() == tiny().content_hash
+
+
+def test_rows_are_what_the_config_asks_for(made: tuple[Path, dict[str, Any]]) -> None:
+    tasks = read_tasks(made[0])
+    assert Counter((task.split, task.family) for task in tasks)["train", "trapfield"] == 30
+    train = Counter((task.family, task.difficulty, task.texture) for task in tasks if task.split == "train")
+    assert len(train) == 8 and set(train.values()) <= {7, 8}
+    assert {task.difficulty for task in tasks if task.split in ("prompts", "harder")} == {"hard"}
+    assert {task.difficulty for task in tasks if task.split == "test"} == {"easy", "medium"}
+    assert all((task.video is None) == (task.split == "prompts") for task in tasks)
+    assert {(task.frames, task.height, task.width) for task in tasks} == {(9, 32, 32)}
+
+
+def test_no_level_is_repeated_and_no_layout_is_in_two_splits(made: tuple[Path, dict[str, Any]]) -> None:
+    tasks = read_tasks(made[0], videos=False)
+    assert len({task.level_id for task in tasks}) == len(tasks)
+    by_layout: dict[str, set[str]] = {}
+    for task in tasks:
+        by_layout.setdefault(task.level.layout_id, set()).add(task.split)
+    assert all(len(splits) == 1 for splits in by_layout.values())
+    assert all(split_of(task.level.layout_id) == task.split for task in tasks)
+
+
+@pytest.mark.parametrize(("shard_rows", "workers"), [(7, 1), (5, 3)])
+def test_any_shards_and_workers_give_the_same_rows(
+    made: tuple[Path, dict[str, Any]], tmp_path: Path, shard_rows: int, workers: int
+) -> None:
+    run(tiny(shard_rows=shard_rows, workers=workers), output=tmp_path / "tasks")
+    assert rows_of(tmp_path / "tasks") == rows_of(made[0])
+    assert all(pq.read_metadata(file).num_rows <= shard_rows for file in data_files(tmp_path / "tasks"))
+
+
+def test_workers_change_no_byte_of_any_file(made: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    again = run(tiny(workers=2), output=tmp_path / "tasks")
+    assert again["dataset_sha256"] == made[1]["dataset_sha256"]
+
+
+def test_the_common_video_format_is_reproducible_too(tmp_path: Path) -> None:
+    few = {"train_levels": 12, "validation_levels": 0, "prompts_levels": 0, "test_levels": 0, "harder_levels": 0}
+    config = tiny(**few, lossless=False)
+    first, again = (run(config, output=tmp_path / name)["dataset_sha256"] for name in ("a", "b"))
+    assert first == again
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 10**6), few=st.integers(1, 20), more=st.integers(0, 30), rows=st.integers(1, 9))
+def test_a_shard_holds_the_same_levels_however_many_follow(seed: int, few: int, more: int, rows: int) -> None:
+    small, large = tiny(seed=seed, test_levels=few), tiny(seed=seed, test_levels=few + more, shard_rows=rows)
+    short, long = (plan_split(config, "trapfield", "test") for config in (small, large))
+    assert long.attempts[:few] == short.attempts
+    parts = shards(large, [long])
+    assert [part.first for part in parts] == list(range(0, few + more, rows))
+    assert sum((part.attempts for part in parts), ()) == long.attempts
+    assert len({part.name for part in parts}) == len(parts)
+
+
+def test_more_levels_than_there_are_is_refused_with_a_count_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Fewer attempts call a split full earlier: the same code, sooner.
+    monkeypatch.setattr(plan, "_ATTEMPTS", 20)
+    config = tiny(families=["trapfield"], validation_levels=5000)
+    plans = [plan_split(config, family, "validation") for family in config.families]
+    with pytest.raises(ConfigError, match="tasks_validation_levels=5000 is more than the family") as refused:
+        check_plans(config, plans)
+    count = int(str(refused.value).partition("use at most ")[2].partition(",")[0])
+    assert 50 < count < 5000
+    assert len(plans[0].attempts) == count
+    # Places are filled in order, so the first `count` are what a plan for `count` levels is.
+    check_plans(tiny(families=["trapfield"], validation_levels=count), plans)
+
+
+def test_half_of_the_demo_s_medium_and_hard_trapfields_go_round_traps() -> None:
+    config = GenerateTasksConfig.from_preset("tiny")
+    for split in ("train", "test"):
+        longer = []
+        for index, attempt in enumerate(plan_split(config, "trapfield", split).attempts):
+            difficulty, _ = config.place(split, index)
+            place = {"seed": config.seed, "split": split, "index": index, "attempt": attempt}
+            level = make_level("trapfield", difficulty, canvas=config.canvas, max_steps=config.max_steps, **place)
+            straight = abs(level.start[0] - level.goal[0]) + abs(level.start[1] - level.goal[1])
+            if difficulty != "easy":
+                longer.append(level.solve().steps > straight)
+        assert sum(longer) >= len(longer) / 2, split
+
+
+def test_a_folder_with_data_is_left_alone(made: tuple[Path, dict[str, Any]]) -> None:
+    with pytest.raises(ConfigError, match=r"output='.*' is not empty; give a new or an empty folder"):
+        run(tiny(), output=made[0])
+
+
+def test_textures_alternate_within_each_difficulty() -> None:
+    config = tiny()
+    places = [config.place("train", index) for index in range(4)]
+    assert places == [("easy", "plain"), ("medium", "plain"), ("easy", "night"), ("medium", "night")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"frames": 10}, r"tasks_frames=10 is not allowed; expected 4k \+ 1 from 5 on, such as 9"),
+        ({"frames": 1}, r"tasks_frames=1 is not allowed; .* such as 5"),
+        (
+            {"frames": 5},
+            r"tasks_frames=5 is not allowed; expected at least 9 at tasks_steps_per_frame=1.0: \w+",
+        ),
+        ({"steps_per_frame": 0.5}, r"tasks_frames=9 is not allowed; expected at least 13"),
+        ({"height": 30, "width": 30}, r"tasks_height=30 .* multiple of tasks_canvas=4 .* such as 32"),
+        ({"canvas": 8}, r"tasks_height=32 .* multiple of tasks_canvas=8 with 8 px a cell .* such as 64"),
+        ({"height": 2048, "width": 2048}, r"tasks_height=2048 .* up to 1024 px, such as 1024"),
+        ({"width": 64}, r"tasks_width=64 is not allowed; expected the height, 32"),
+        ({"canvas": 3}, r"tasks_canvas=3 is not allowed; expected a whole number from 4 to 64, such as 8"),
+        ({"families": ["regular", "pacman"]}, r"tasks_families=.*expected one or more of regular, trapfield"),
+        ({"families": []}, r"tasks_families=\(\) is not allowed"),
+        ({"textures": ["plain", "plain"]}, r"tasks_textures=.*expected one or more of night, plain, each once"),
+        ({"harder_difficulties": ["extreme"]}, r"tasks_harder_difficulties=.*one or more of easy, hard, medium"),
+        ({"train_levels": -1}, r"tasks_train_levels=-1 is not allowed; expected a whole number from 0"),
+        ({f"{split}_levels": 0 for split in SPLITS}, r"no split has any level; .* such as tasks_train_levels=16"),
+        ({"steps_per_frame": 0}, r"tasks_steps_per_frame=0.0 is not allowed; expected above 0 and up to 1"),
+        ({"fps": 0}, r"tasks_fps=0.0 is not allowed"),
+        ({"shard_rows": 0}, r"tasks_shard_rows=0 is not allowed"),
+        ({"lossles": True}, r"tasks_lossles is no parameter .*did you mean lossless"),
+    ],
+)
+def test_bad_parameters_are_refused_with_the_reason_and_a_value_that_works(changes: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        tiny(**changes)
+
+
+def test_every_preset_and_the_defaults_are_valid() -> None:
+    assert GenerateTasksConfig().max_steps == 48
+    for preset in presets():
+        config = GenerateTasksConfig.from_preset(preset)
+        assert config.frames % 4 == 1 and config.max_steps >= 8
+        assert GenerateTasksConfig.from_json(config.to_json()) == config
