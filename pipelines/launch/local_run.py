@@ -54,9 +54,10 @@ def run(pipeline: BaseComponent, values: dict[str, Any], *, folder: Path, cache:
     run_id = values.get("run_id") or _new_run_id(folder)
     results = folder / run_id
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_interruptible())
         results.mkdir(parents=True, exist_ok=True)
         stack.enter_context(_environment(_variables(stack, folder, values)))
+        # After the server's own handler of SIGTERM, which would end this process without a summary.
+        stack.enter_context(_interruptible())
         values = _completed(pipeline, values, run_id)
         storage_uri = _storage_uri(pipeline, values)
         locations.check_writable(storage_uri)

@@ -44,6 +44,9 @@ def main(pipeline: BaseComponent, script: str, words: list[str] | None = None) -
     except (ConfigError, StorageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted before the first stage", file=sys.stderr)
+        return 130
 
 
 def main_of_many(pipelines: dict[str, BaseComponent], script: str, words: list[str] | None = None) -> int:
