@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from wan_r1.tasks.certificate import check_certificate
+from wan_r1.tasks.dataset import dataset_sha256
 
 SMALL = [
     "tasks_train_levels=24",
@@ -179,4 +179,5 @@ def test_a_stage_alone_takes_an_earlier_runs_artifacts(
     assert ended.returncode == 0, ended.stdout + ended.stderr
     found = re.search(r"^certificate: (.*)$", ended.stdout, flags=re.MULTILINE)
     assert found is not None
-    check_certificate(Path(found[1]), task / "dataset")
+    certificate = json.loads((repository / found[1]).read_text())
+    assert certificate["dataset_sha256"] == dataset_sha256(task / "dataset")
