@@ -239,7 +239,7 @@ def _client(quick: bool, *_environment: object) -> Any:
     # The process id and the environment are part of the key: a client is not shared by forks or by changed settings.
     config = Config(
         connect_timeout=1.5 if quick else 5,
-        read_timeout=2.5 if quick else 60,
+        read_timeout=4 if quick else 60,
         retries={"mode": "standard", "total_max_attempts": 1 if quick else 5},
         # Not every S3 server knows the checksums that newer SDKs add by default.
         request_checksum_calculation="when_required",
