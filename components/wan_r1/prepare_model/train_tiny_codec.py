@@ -1,12 +1,18 @@
 """Train the tiny codec that ships with the package.
 
-    python -m wan_r1.prepare_model.train_tiny_codec --steps 1600 --output components/wan_r1/video_model/assets/tiny/vae
+    python -m wan_r1.prepare_model.train_tiny_codec --steps 1600 --output runs/codec
+    python -m wan_r1.prepare_model.train_tiny_codec --steps 800 --start runs/codec --still 0.1 --learning-rate 2e-3 \
+        --output components/wan_r1/video_model/assets/tiny/vae
 
 A Wan autoencoder is trained on rendered solution videos of every family, texture and difficulty, and on videos that no
 solution shows (players that jump, fade, wait, cross walls, or are there twice), so that a policy's mistakes survive
 decoding instead of being repaired by the codec. The loss is taken before the decoder's clamp, which has no gradient on
 saturated pixels, and weighs the pixels of player and goal more in every frame: they are few, and all that a verifier
 looks for. A pixel that the player passes counts in all frames, or ghosts of it before and after would cost nothing.
+
+The second command also pulls the later latents of unchanged places to zero. The decoder has their look from the first
+frame; what remains is where something moves, which the transformer learns several times faster than a code that repeats
+the background in every latent frame.
 """
 
 from __future__ import annotations
@@ -105,26 +111,53 @@ def decode_unclamped(codec: AutoencoderKLWan, latents: torch.Tensor) -> torch.Te
     return unpatchify(decoded, codec.config.patch_size) if codec.config.patch_size else decoded
 
 
-def train(steps: int, output: Path, seed: int, batch: int = 12, clips: int = 4096) -> AutoencoderKLWan:
-    """Train for ``steps`` and save the codec with measured latent statistics."""
+def train(
+    steps: int,
+    output: Path,
+    seed: int,
+    *,
+    start: Path | None = None,
+    still: float = 0.0,
+    learning_rate: float = 3e-3,
+    batch: int = 12,
+    clips: int = 4096,
+) -> AutoencoderKLWan:
+    """Train for ``steps`` and save the codec with measured latent statistics.
+
+    Args:
+        steps: optimizer steps.
+        output: folder for the codec.
+        seed: of weights, clips and batches.
+        start: codec to go on from.
+        still: weight of the squared later latents at places where no pixel differs from the first frame.
+        learning_rate: AdamW's highest.
+        batch: clips a step.
+        clips: different clips.
+    """
     torch.manual_seed(seed)
-    codec = AutoencoderKLWan(**CODEC, latents_mean=[0.0] * CODEC["z_dim"], latents_std=[1.0] * CODEC["z_dim"])
+    if start:
+        codec = AutoencoderKLWan.from_pretrained(start)
+    else:
+        codec = AutoencoderKLWan(**CODEC, latents_mean=[0.0] * CODEC["z_dim"], latents_std=[1.0] * CODEC["z_dim"])
     speed_up_normalisation(codec)
     data, weights = (torch.from_numpy(array) for array in training_clips(clips, seed))
-    optimizer = torch.optim.AdamW(codec.parameters(), lr=3e-3, betas=(0.9, 0.99), weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(codec.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
     averages: dict[str, torch.Tensor] = {}
     begin = time.process_time()
     for step in range(1, steps + 1):
         spent = step / steps
         for group in optimizer.param_groups:
-            group["lr"] = 3e-3 * min(1.0, step / 50) * (1 - spent) + 2e-5
+            group["lr"] = learning_rate * min(1.0, step / 50) * (1 - spent) + 2e-5
         chosen = torch.randint(len(data), (batch,))
         frames = data[chosen].permute(0, 4, 1, 2, 3).float() / 127.5 - 1
         posterior = codec.encode(frames).latent_dist
-        latents = posterior.mode() + 0.02 * torch.randn_like(posterior.mode())
+        mode = posterior.mode()
+        latents = mode + 0.03 * torch.randn_like(mode)
         difference = decode_unclamped(codec, latents) - frames
         weight = weights[chosen][:, None]
         loss = ((difference.abs() + 2 * difference**2) * weight).mean() + 1e-5 * (latents**2).mean()
+        rest = (mode[:, :, 1:] ** 2 * _unchanged(frames, mode.shape)).mean()
+        loss = loss + still * rest
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
@@ -135,7 +168,7 @@ def train(steps: int, output: Path, seed: int, batch: int = 12, clips: int = 409
         if step % 50 == 0:
             psnr = -10 * torch.log10((difference.clamp(-2, 2) ** 2).mean() / 4)
             print(
-                f"codec  step {step}/{steps}  loss {loss.item():.4f}  psnr {psnr.item():.1f}  "
+                f"codec  step {step}/{steps}  loss {loss.item():.4f}  psnr {psnr.item():.1f}  still {rest.item():.4f}  "
                 f"{time.process_time() - begin:.0f} core-seconds",
                 flush=True,
             )
@@ -143,6 +176,13 @@ def train(steps: int, output: Path, seed: int, batch: int = 12, clips: int = 409
     codec.register_to_config(**_latent_statistics(codec, data[:512]))
     codec.save_pretrained(output)
     return codec
+
+
+@torch.no_grad()
+def _unchanged(frames: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """1 where no pixel of a latent's block of frames differs from frame 0: `[batch, 1, latent frames - 1, h, w]`."""
+    changed = (frames[:, :, 1:] - frames[:, :, :1]).abs().amax(1, keepdim=True)
+    return (torch.nn.functional.adaptive_max_pool3d(changed, (shape[2] - 1, *shape[3:])) < 0.05).float()
 
 
 @torch.no_grad()
@@ -161,11 +201,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=1600, help="optimizer steps, half a core-second each")
     parser.add_argument("--output", type=Path, required=True, help="folder for the diffusers autoencoder")
+    parser.add_argument("--start", type=Path, help="codec to go on from")
+    parser.add_argument("--still", type=float, default=0.0, help="weight of later latents at unchanged places")
+    parser.add_argument("--learning-rate", type=float, default=3e-3, help="AdamW's highest")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    train(arguments.steps, arguments.output, arguments.seed)
+    train(
+        arguments.steps,
+        arguments.output,
+        arguments.seed,
+        start=arguments.start,
+        still=arguments.still,
+        learning_rate=arguments.learning_rate,
+    )
 
 
 if __name__ == "__main__":
