@@ -35,8 +35,8 @@ compile: install
 	for name in full stages sweep; do $(BIN)/python pipelines/$$name.py compile || exit 1; done
 
 images:
-	docker build $(BUILD_ARGS) --build-arg GIT_COMMIT=$$(git rev-parse HEAD) -t wan-r1-cpu:$(IMAGE_TAG) -f containers/cpu.Containerfile .
-	docker build $(BUILD_ARGS) --build-arg GIT_COMMIT=$$(git rev-parse HEAD) -t wan-r1-gpu:$(IMAGE_TAG) -f containers/gpu.Containerfile .
+	DOCKER_BUILDKIT=1 docker build $(BUILD_ARGS) --build-arg GIT_COMMIT=$$(git rev-parse HEAD) -t wan-r1-cpu:$(IMAGE_TAG) -f containers/cpu.Containerfile .
+	DOCKER_BUILDKIT=1 docker build $(BUILD_ARGS) --build-arg GIT_COMMIT=$$(git rev-parse HEAD) -t wan-r1-gpu:$(IMAGE_TAG) -f containers/gpu.Containerfile .
 
 deploy:
 	kubectl apply -k manifests/overlays/$(OVERLAY)

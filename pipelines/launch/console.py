@@ -130,9 +130,10 @@ class Console:
             self.say(f"{task.name}  done in {clock(time.monotonic() - task.begin)}")
 
     def _beat(self) -> None:
-        while not self._closed.wait(0.5):
+        while not self._closed.wait(0.1):
             with self._lock:
-                if self._tasks and time.monotonic() - self._printed >= SLOWEST_SECONDS - 1.0:
+                # A little later than the heartbeat of a stage itself, which says more.
+                if self._tasks and time.monotonic() - self._printed >= SLOWEST_SECONDS - 0.4:
                     oldest = min(self._tasks.values(), key=lambda task: task.begin)
                     self.say(f"{oldest.name}  working  {clock(time.monotonic() - oldest.begin)} passed")
 
