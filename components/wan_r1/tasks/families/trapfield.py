@@ -34,15 +34,19 @@ class Trapfield(GridFamily):
             return None
         on_path = set(path)
         density = _DENSITY[difficulty] * dice.random()
-        traps = {cell for cell in around if cell not in on_path and dice.random() < density}
+        trapped = {cell for cell in around if cell not in on_path and dice.random() < density}
+        free = {cell: [c for c in around[cell] if c not in trapped] for cell in around if cell not in trapped}
         while True:
-            free = {c: [o for o in around[c] if o not in traps] for c in around if c not in traps}
             there, back = steps_from(free, path[0]), steps_from(free, path[-1])
             # No cell of the path touches another but its neighbours along it, so any rival leaves it somewhere.
             rivals = [c for c in there if c not in on_path and there[c] + back[c] < len(path)]
             if not rivals:
-                return Board(start=path[0], goal=path[-1], blocked=tuple(traps))
-            traps.add(dice.choice(rivals))
+                traps = tuple(cell for cell in around if cell not in free)
+                return Board(start=path[0], goal=path[-1], blocked=traps)
+            # One at a time on small boards; a few at once where each look at the whole board costs more.
+            for trap in dice.sample(rivals, 1 + len(rivals) // 16):
+                for other in free.pop(trap):
+                    free[other].remove(trap)
 
     def prompt(self, texture: Texture) -> str:
         """One sentence on the scene, one on the task."""
