@@ -7,6 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -50,15 +51,18 @@ def _use(server: SeaweedServer, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_second_run_has_the_first_runs_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scratch = set(Path(tempfile.gettempdir()).glob("weed-*"))
     with SeaweedServer(tmp_path) as first:
         _use(first, monkeypatch)
         locations.write_bytes(f"{first.uri}/kept", b"value")
         secret = first.environment["AWS_SECRET_ACCESS_KEY"]
     assert not _answers(first.endpoint)
+    assert set(Path(tempfile.gettempdir()).glob("weed-*")) <= scratch
     with SeaweedServer(tmp_path) as second:
         _use(second, monkeypatch)
         assert locations.read_bytes(f"{second.uri}/kept") == b"value"
         assert second.environment["AWS_SECRET_ACCESS_KEY"] == secret
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["credentials.json", "data", "lock", "server.log"]
     assert stat.S_IMODE((tmp_path / "credentials.json").stat().st_mode) == 0o600
     assert secret not in (tmp_path / "server.log").read_text()
 

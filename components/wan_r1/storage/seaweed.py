@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -57,6 +58,7 @@ class SeaweedServer:
         self._keys: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._lock: IO[str] | None = None
+        self._scratch: Path | None = None
         self._handlers: dict[int, Any] = {}
 
     @property
@@ -88,6 +90,8 @@ class SeaweedServer:
         self._take_folder()
         try:
             self._keys = self._read_keys()
+            # For sockets, whose paths must be short, and logs that the server would leave in the system's own folder.
+            self._scratch = Path(tempfile.mkdtemp(prefix="weed-"))
             # SIGTERM must unwind the stack as Ctrl-C does, or the server would outlive us.
             if threading.current_thread() is threading.main_thread():
                 self._handlers[signal.SIGTERM] = signal.signal(signal.SIGTERM, _leave)
@@ -123,6 +127,9 @@ class SeaweedServer:
             signal.signal(number, handler)
         self._handlers.clear()
         atexit.unregister(self.stop)
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch = None
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -148,6 +155,7 @@ class SeaweedServer:
         return json.loads(path.read_text())
 
     def _start(self) -> None:
+        assert self._scratch is not None
         ports = _free_ports()
         self.endpoint = f"http://127.0.0.1:{ports['s3.port']}"
         data = self.folder / "data"
@@ -165,12 +173,15 @@ class SeaweedServer:
             "s3.port.lance": "0",
             "s3.autoCreateBucket": "false",
             "bucket": BUCKET,
+            "s3.localSocket": str(self._scratch / "s3.sock"),
+            "filer.localSocket": str(self._scratch / "filer.sock"),
             **{name: str(port) for name, port in ports.items()},
         }
         variables = {
             **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
             "AWS_ACCESS_KEY_ID": self._keys["access_key"],
             "AWS_SECRET_ACCESS_KEY": self._keys["secret_key"],
+            "TMPDIR": str(self._scratch),
         }
         with self.log.open("wb") as log:
             # A session of its own keeps Ctrl-C from the server: we stop it after the last object is written.
