@@ -1,8 +1,8 @@
 """Ways to cheat: each turns a level into a video that is no solution; strict reading must not be fooled by any.
 
-Every cheat says what it breaks. `RULE`: a rule is broken, so success is 0 too and the trajectory reward is below that of an
-honest half solution. `NO_END`: no rule need be broken, but the video does not end at rest on the goal. `LONG`: an honest
-success that is no shortest path.
+Every cheat says what it breaks. `RULE`: a rule is broken, so success is 0 too and the trajectory reward is below that
+of an honest half solution. `NO_END`: no rule need be broken, but the video does not end at rest on the goal. `LONG`: an
+honest success that is no shortest path.
 """
 
 from __future__ import annotations
@@ -396,7 +396,7 @@ def wall_opened_then_closed(task: Task) -> Video | None:
     # A wall right beside the player cannot be told from the player's own edge, and gives it no way.
     hidden = [c for c in level.right_walls[:1] if level.blocked == ()]
     seen = task.trajectory[list(frames)]
-    walls = [centre(task, c) + (0.5 / level.canvas, 0) for c in hidden]
+    walls = [centre(task, c) + np.array([0.5 / level.canvas, 0]) for c in hidden]
     return None if any(np.abs(seen - wall).max(1).max() < 0.75 / level.canvas for wall in walls) else video
 
 
@@ -446,7 +446,7 @@ FORMATS = {
 }
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def level_tasks(name: str) -> tuple[Task, ...]:
     return tuple(
         make_task(family, difficulty, look, seed=3, split="test", index=index, **FORMATS[name])
@@ -457,7 +457,7 @@ def level_tasks(name: str) -> tuple[Task, ...]:
     )
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def cheated(name: str, form: str) -> tuple[tuple[Task, ...], np.ndarray, tuple[Verdict, ...]]:
     """Levels, videos and verdicts of a cheat wherever there is room for it."""
     made = [(task, CHEATS[name].make(task)) for task in level_tasks(form)]

@@ -7,17 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wan_r1.verification.scene import FLOOR, OUTSIDE, Scene, patch_means
+from wan_r1.verification.scene import FLOOR, GOAL, MOST_BLUR, OBSTACLE, OUTSIDE, PATCH_KINDS, Scene, patch_means
 from wan_r1.verification.verdict import StrictRules
 
 _SPREAD = 1.5
 """Pixels by which the player's pixels reach beyond its radius: half a pixel of edge, one of the 3 x 3 mean."""
 _CONTRAST = 24.0
 """Colour distance from the floor, in levels, from which a patch shows something that can be lost."""
-
-
-_MOST_BLUR = 1.2
-"""How many times the effect of the standard blur is forgiven."""
+_FADED_BESIDE_BLUR = 0.25
+"""Share of a patch's contrast that must be lost in another way than by blur, for it to count as faded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +98,12 @@ def _changed_patches(difference, position, radius, scenes, which, weights, rules
     squared = (contrast**2).sum(-1)
     # What shows something else than floor has a contrast that it must keep; outside is one with its board's border.
     solid = (squared >= _CONTRAST**2) & (kinds != FLOOR) & (kinds != OUTSIDE)
-    share, rest = _split(means, np.where(solid[..., None], contrast, 0), which, -np.inf, np.inf)
-    _, rest = _split(rest, leak, which, 0.0, _MOST_BLUR)
-    changed = (share < rules.wall_opacity - 1) | ((rest**2).sum(-1) > rules.patch_tolerance**2)
+    solid_contrast = np.where(solid[..., None], contrast, 0)
+    _, sharp = _split(means, leak, which, 0.0, MOST_BLUR)
+    lost, _ = _split(means, solid_contrast, which, -np.inf, np.inf)
+    lost_beside_blur, rest = _split(sharp, solid_contrast, which, -np.inf, np.inf)
+    faded = (lost < rules.wall_opacity - 1) & (lost_beside_blur < -_FADED_BESIDE_BLUR)
+    changed = faded | ((rest**2).sum(-1) > rules.patch_tolerance**2)
     # Corners where walls meet say nothing that the walls do not.
     changed[..., ::2, ::2] = False
 
@@ -113,7 +114,26 @@ def _changed_patches(difference, position, radius, scenes, which, weights, rules
         np.maximum(np.maximum(begin - position[..., axis, None], position[..., axis, None] - end), 0) for axis in (0, 1)
     )
     touched = gap_y[..., :, None] ** 2 + gap_x[..., None, :] ** 2 < ((radius - 1) ** 2)[:, None, None, None]
+    sorts = np.where(solid, kinds, kinds + len(PATCH_KINDS))
+    # Goal and obstacles fill their patch, so that their own tolerance says enough; corners are walls again.
+    sorts[(kinds == GOAL) | (kinds == OBSTACLE)] = -1
+    sorts[:, ::2, ::2] = -1
+    changed |= _drifted(rest, ~touched, sorts, which, rules.drift_tolerance)
     return changed & ~touched
+
+
+def _drifted(rest: np.ndarray, free: np.ndarray, sorts: np.ndarray, which: np.ndarray, tolerance: float) -> np.ndarray:
+    """Patches of a sort whose colour changed on average over the frame: little in each, but all the same way."""
+    sums = np.zeros((*free.shape[:2], 2 * len(PATCH_KINDS), 4), np.float32)
+    member = (sorts[:, None] == np.arange(2 * len(PATCH_KINDS))[:, None, None]).astype(np.float32)
+    values = np.concatenate([rest * free[..., None], free[..., None]], axis=-1)
+    # [n, F, P, P, 4] x [n, sorts, P, P]: sums of the colours and the number of patches that are not by the player
+    for i, scene in enumerate(which):
+        flat = values[i].reshape(len(values[i]), -1, 4)
+        sums[i] = member[scene].reshape(len(member[scene]), -1) @ flat
+    mean = sums[..., :3] / np.maximum(sums[..., 3:], 1)
+    drifted = ((mean**2).sum(-1) > tolerance**2) & (sums[..., 3] > 1)
+    return (drifted[:, :, :, None, None] & (member > 0)[which][:, None]).any(2)
 
 
 def _split(values: np.ndarray, along: np.ndarray, which: np.ndarray, least: float, most: float):

@@ -23,6 +23,8 @@ BAND = 1 / 8
 """Half width of the band around a cell's border in which walls are looked for, in cells."""
 BLUR = 1.0
 """Standard deviation of the blur that is forgiven, in pixels of the reading resolution."""
+MOST_BLUR = 1.2
+"""How many times the effect of that blur is forgiven at most."""
 
 SIDES: tuple[Cell, ...] = ((-1, 0), (1, 0), (0, -1), (0, 1))
 """Steps (row, column) to the four neighbours, in the order of the `Scene.arms` axis."""
@@ -32,6 +34,8 @@ FLOOR, WALL, GOAL, OBSTACLE, OUTSIDE = range(len(PATCH_KINDS))
 
 _FAINTEST = 24.0
 """Least colour distance between the player and its floor, in levels, at which it can be followed."""
+_SAME_FLOOR = 3.0
+"""Largest extra difference, in levels, at which two cells count as having the same floor."""
 _VISIBLE = 0.08
 """Where the player would stand out by less than this share of what it does on the floor, it can hide."""
 
@@ -46,9 +50,11 @@ class Scene:
 
     Attributes:
         background: float32 [3, H, W], the level without its player.
+        unknown: bool [H, W], background that the player covers in the given image and nothing tells; not looked at.
         leak: float32 [3, H, W], what a blur by one pixel adds to the background; so much is forgiven.
-        look: complex64 [4, H, W // 2 + 1], conjugate spectra of the player's three colour channels (times its opacity)
-            and of minus its opacity, with its centre at the origin.
+        colour: float32 [3, H, W], the player's colour times its opacity, with its centre at the origin.
+        opacity: float32 [H, W], the player's opacity, likewise.
+        look: complex64 [4, H, W // 2 + 1], conjugate spectra of `colour` and of minus `opacity`.
         shape: complex64 [H, W // 2 + 1], conjugate spectrum of the player's shape (0 or 1).
         energy: float32 [H, W], squared difference that the player would make to the background if centred at a pixel;
             infinite where it can hide.
@@ -73,7 +79,10 @@ class Scene:
     """
 
     background: np.ndarray
+    unknown: np.ndarray
     leak: np.ndarray
+    colour: np.ndarray
+    opacity: np.ndarray
     look: np.ndarray
     shape: np.ndarray
     energy: np.ndarray
@@ -113,7 +122,9 @@ def patch_weights(side: int, canvas: int) -> np.ndarray:
     lines = np.arange(canvas + 1) * cell
     begin = np.empty(2 * canvas + 1)
     end = np.empty_like(begin)
-    begin[0::2], end[0::2] = np.maximum(lines - BAND * cell, 0), np.minimum(lines + BAND * cell, side)
+    begin[0::2], end[0::2] = lines - BAND * cell, lines + BAND * cell
+    # At the frame's edges the band is as wide as elsewhere, else a blurred wall would have left it.
+    begin[0], end[0], begin[-1], end[-1] = 0, 2 * BAND * cell, side - 2 * BAND * cell, side
     begin[1::2], end[1::2] = end[0:-1:2], begin[2::2]
     pixels = np.arange(side)
     cover = np.clip(np.minimum(end[:, None], pixels + 1) - np.maximum(begin[:, None], pixels), 0, 1)
@@ -157,7 +168,7 @@ def _make_scene(level: GridLevel, first_frame: np.ndarray) -> Scene:
     side = reading_size(first_frame.shape[0], canvas)
     image = reduce_frames(first_frame[None], side)[0].astype(np.float32)
     rules = _rules(level)
-    background, floor = _without_player(image, level)
+    background, floor, unknown = _without_player(image, level)
     opacity, colour, anchor, radius = _player(image, background, level)
     towards = (colour.sum((0, 1)) / opacity.sum() - background).transpose(2, 0, 1)
     apart = (towards**2).sum(0)
@@ -174,7 +185,10 @@ def _make_scene(level: GridLevel, first_frame: np.ndarray) -> Scene:
     contrast = patch_means(empty, weights).transpose(1, 2, 0) - floor
     return Scene(
         background=empty,
+        unknown=unknown,
         leak=leak,
+        colour=colour.transpose(2, 0, 1),
+        opacity=opacity,
         look=look,
         shape=scipy.fft.rfft2(shape).conj(),
         energy=np.where(hideouts, np.float32(np.inf), energy),
@@ -239,12 +253,13 @@ def _patch_kinds(level: GridLevel) -> np.ndarray:
     return kinds
 
 
-def _without_player(image: np.ndarray, level: GridLevel) -> tuple[np.ndarray, np.ndarray]:
-    """The given image with the player's cell as the other free cells look, and the floor's mean colour [3].
+def _without_player(image: np.ndarray, level: GridLevel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The given image without its player, the floor's mean colour [3], and a mask [H, W] of what could not be told.
 
-    The inside of the start cell becomes the median of the insides of the other free cells. A border strip is replaced
+    The inside of the start cell becomes the median of the insides of those other free cells that look most like it in
+    their corners, where the player does not reach (floors may alternate). A border strip is replaced
     only where the player reaches into it (a sprite that fills its cell), by the median of the strips of free cells
-    whose border on that side is of the same sort, so that walls stay.
+    whose border on that side is of the same sort, so that walls stay; if there are none, it stays unknown.
     """
     cell = image.shape[0] / level.canvas
     n, inset = int(cell), max(1, round(BAND * cell))
@@ -263,23 +278,35 @@ def _without_player(image: np.ndarray, level: GridLevel) -> tuple[np.ndarray, np
     if not others:
         raise SceneError(f"level {level.level_id} has no free cell but start and goal: its floor cannot be learned")
     tiles = np.stack([tile(place) for place in others])
+    corners = np.ix_((inset, n - inset - 1), (inset, n - inset - 1))
+    unlike = np.abs(tiles[:, *corners] - tile(level.start)[corners]).mean((1, 2, 3))
+    alike = tiles[unlike <= unlike.min() + _SAME_FLOOR]
     result = image.copy()
     y, x = (round((level.start[axis] + level.offset[axis]) * cell) for axis in (0, 1))
     new = result[y : y + n, x : x + n]
-    new[inside, inside] = np.median(tiles[:, inside, inside], axis=0)
+    new[inside, inside] = np.median(alike[:, inside, inside], axis=0)
     floor = new[inside, inside].mean((0, 1))
 
-    difference = np.abs(tile(level.start) - np.median(tiles, axis=0)).max(-1)
+    difference = np.abs(tile(level.start) - np.median(alike, axis=0)).max(-1)
     strong = difference > 0.5 * difference[inside, inside].max()
     sorts = [_border_sorts(level, place) for place in others]
     low, high = slice(0, inset), slice(n - inset, n)
+    every = slice(0, n)
+    edges = ((low, every), (high, every), (every, low), (every, high))
     strips = ((low, inside), (high, inside), (inside, low), (inside, high))
     rims = ((inset, inside), (n - inset - 1, inside), (inside, inset), (inside, n - inset - 1))
+    unknown = np.zeros(image.shape[:2], bool)
+    unknown_here = unknown[y : y + n, x : x + n]
     for i, sort in enumerate(_border_sorts(level, level.start)):
+        if not strong[rims[i]].any():
+            continue
+        # Its corners too: they belong to two sides, so no other cell's are sure to be the same.
+        unknown_here[edges[i]] = True
         same = [k for k, other in enumerate(sorts) if other[i] == sort]
-        if same and strong[rims[i]].any():
+        if same:
             new[strips[i]] = np.median(tiles[same][(slice(None), *strips[i])], axis=0)
-    return result, floor
+            unknown_here[strips[i]] = False
+    return result, floor, unknown
 
 
 def _border_sorts(level: GridLevel, place: Cell) -> list[tuple[bool, bool, bool]]:
@@ -306,8 +333,10 @@ def _player(
             f"given first frame (colour difference {strongest:.0f} of at least {_FAINTEST:.0f} levels)"
         )
     # Compared with the floor alone opacity and colour cannot be told apart; a sprite is mostly opaque inside.
-    opacity = np.clip(strength / (0.7 * strongest), 0, 1)
+    # Where its colours happen to be the floor's it is closed, or it would be see-through there on the goal.
+    opacity = np.clip(strength / (0.7 * strongest), 0, 1).astype(np.float32)
     opacity[opacity < 0.1] = 0
+    opacity = cv2.morphologyEx(opacity, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) * window
     colour = (difference + opacity[..., None] * background) * (opacity > 0)[..., None]
     rows, columns = np.nonzero(opacity)
     weight = opacity[rows, columns]

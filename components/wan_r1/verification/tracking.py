@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.fft
 
-from wan_r1.verification.scene import Scene
+from wan_r1.verification.scene import MOST_BLUR, Scene
 from wan_r1.verification.verdict import StrictRules
 
 
@@ -48,20 +48,19 @@ def track(
         cell: pixels a cell.
     """
     n, frames, _, height, width = difference.shape
-    score = _opacity(difference, scenes, which, rules)
+    score = _opacity(without_blur(difference, scenes, which), scenes, which, rules)
     rows, columns = np.arange(height, dtype=np.float32), np.arange(width, dtype=np.float32)
     flat = score.reshape(n * frames, height * width)
     every = np.arange(n * frames)
 
     first = flat.argmax(1)
     found = [(first, flat[every, first])]
-    # A second player is looked for outside of the reach of the first one's own response.
-    reach = np.array([min(max(2 * s.radius - 1, 0.6 * cell), 0.9 * cell) for s in scenes], np.float32)[which].repeat(
-        frames
-    )
-    away_y = (rows[None] - (first // width)[:, None]) ** 2
-    away_x = (columns[None] - (first % width)[:, None]) ** 2
-    near = away_y[:, :, None] + away_x[:, None, :] < (reach**2)[:, None, None]
+    # A second player is looked for outside of the reach of the first one's own response, which goes around the edges.
+    reach = np.array([min(max(2 * s.radius - 1, 0.6 * cell), 0.9 * cell) for s in scenes], np.float32)
+    reach = reach[which].repeat(frames)
+    away_y, away_x = np.abs(rows - (first // width)[:, None]), np.abs(columns - (first % width)[:, None])
+    away_y, away_x = np.minimum(away_y, height - away_y), np.minimum(away_x, width - away_x)
+    near = (away_y**2)[:, :, None] + (away_x**2)[:, None, :] < (reach**2)[:, None, None]
     others = np.where(near.reshape(flat.shape), np.float32(-1), flat)
     second = others.argmax(1)
     found.append((second, others[every, second]))
@@ -71,11 +70,22 @@ def track(
     opacities = np.stack([value.reshape(n, frames) for _, value in found], axis=2)
     seen = opacities[..., 0] >= rules.present
     position = _follow(places, opacities, anchors, scenes, which, rules)
-    grown = _area(difference, position, scenes, which, cell) > rules.largest
-    doubled = seen & ((opacities[..., 1] >= rules.duplicate) | grown)
+    doubled = seen & (opacities[..., 1] >= rules.duplicate)
+    i, f = np.nonzero(doubled)
+    pixels = second.reshape(n, frames)[i, f]
+    sure = _sharp_opacity(difference[i, f], pixels // width, pixels % width, scenes, which[i], cell)
+    doubled[i, f] = sure >= rules.duplicate
+    doubled |= seen & (_area(difference, position, scenes, which, cell) > rules.largest)
     position[~seen] = np.nan
     hidden = _hidden(position, seen, scenes, which, cell)
     return Tracks(position=position, seen=seen, doubled=doubled, hidden=hidden)
+
+
+def without_blur(difference: np.ndarray, scenes: Sequence[Scene], which: np.ndarray) -> np.ndarray:
+    """Differences less what a blur of the whole frame explains, lest a blurred obstacle look like a faint player."""
+    leak = np.stack([scene.leak for scene in scenes])
+    blur = np.einsum("nfchw,nchw->nf", difference, leak[which]) / np.maximum((leak**2).sum((1, 2, 3)), 1)[which, None]
+    return difference - blur.clip(0, MOST_BLUR)[..., None, None, None] * leak[which][:, None]
 
 
 def _opacity(difference: np.ndarray, scenes: Sequence[Scene], which: np.ndarray, rules: StrictRules) -> np.ndarray:
@@ -97,6 +107,29 @@ def _opacity(difference: np.ndarray, scenes: Sequence[Scene], which: np.ndarray,
     # cosine = match / sqrt(energy * power), compared without the root; the 1 keeps rounding errors from counting
     alike = match**2 >= rules.likeness**2 * energy * np.maximum(power, 1)
     return np.where(alike & (match > 0), opacity, np.float32(0))
+
+
+def _sharp_opacity(difference, y, x, scenes: Sequence[Scene], which: np.ndarray, cell: float) -> np.ndarray:
+    """Opacity [K] of a player at pixels (y, x) of K frames [K, 3, H, W], from what no blur at all could explain.
+
+    Blur is forgiven here pixel by pixel, however uneven it is: a second player is only counted if it is none.
+    """
+    height, width = difference.shape[-2:]
+    half = int(np.ceil(cell / 2)) + 1
+    around = np.arange(-half, half + 1)
+    rows, columns = (y[:, None] + around) % height, (x[:, None] + around) % width
+    near = slice(None), rows[:, :, None], columns[:, None, :]
+    seen = np.moveaxis(difference[np.arange(len(y))[:, None, None], *near], -1, 1)
+    leak, background = (
+        np.moveaxis(np.stack([getattr(s, name) for s in scenes])[which[:, None, None], *near], -1, 1)
+        for name in ("leak", "background")
+    )
+    seen = seen - seen.clip(MOST_BLUR * np.minimum(leak, 0), MOST_BLUR * np.maximum(leak, 0))
+    own = np.ix_(around % height, around % width)
+    colour = np.stack([s.colour[:, *own] for s in scenes])[which]
+    opacity = np.stack([s.opacity[own] for s in scenes])[which]
+    energy = np.stack([s.energy for s in scenes])[which, y, x]
+    return (seen * (colour - opacity[:, None] * background)).sum((1, 2, 3)) / energy
 
 
 def _refine(score: np.ndarray, pixel: np.ndarray) -> np.ndarray:
@@ -140,8 +173,12 @@ def _area(difference: np.ndarray, position: np.ndarray, scenes, which, cell: flo
     Blur and a shift by parts of a pixel leave it as it is; a second player that overlaps the first one does not.
     """
     height, width = difference.shape[-2:]
-    paint = np.stack([s.paint for s in scenes])[which]
-    share = np.einsum("nfchw,nchw->nfhw", difference, paint).clip(-1, 1)
+    paint = np.stack([s.paint for s in scenes])
+    share = np.einsum("nfchw,nchw->nfhw", difference, paint[which])
+    # What a blurred wall or obstacle adds is no player.
+    leak = MOST_BLUR * (np.stack([s.leak for s in scenes]) * paint).sum(1)
+    share -= share.clip(np.minimum(leak, 0)[which][:, None], np.maximum(leak, 0)[which][:, None])
+    share = share.clip(-1, 1)
     radius = np.array([s.radius + 0.5 * cell for s in scenes], np.float32)[which]
     away_y = (np.arange(height, dtype=np.float32) + 0.5 - position[..., 1:2]) ** 2
     away_x = (np.arange(width, dtype=np.float32) + 0.5 - position[..., 0:1]) ** 2

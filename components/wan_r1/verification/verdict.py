@@ -50,8 +50,10 @@ class StrictRules:
     """Largest difference of a background pixel's local mean, in any channel, that counts as unchanged."""
     wall_opacity: float = 0.45
     """Least share of its contrast that a wall, an obstacle or the goal must keep in every frame."""
-    patch_tolerance: float = 40.0
+    patch_tolerance: float = 50.0
     """Largest colour difference (Euclidean) of the mean of a patch that is not explained by a weaker contrast."""
+    drift_tolerance: float = 20.0
+    """The same for the mean of all patches of one sort in a frame: all walls, all floor."""
     rest_frames: int = 2
     """Frames at the end that must rest on the goal, unless the goal is first reached later than that."""
 

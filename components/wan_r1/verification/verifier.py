@@ -119,7 +119,9 @@ def _read(videos: list[np.ndarray], tasks: list[Task], of: list[Scene], rules: S
     backgrounds = np.stack([scene.background for scene in scenes])
     frames = np.stack([reduce_frames(video, side) for video in videos])
     difference = frames.transpose(0, 1, 4, 2, 3) - backgrounds[which][:, None]
-    tracks = track(_without_blur(difference, scenes, which), scenes, which, rules, cell)
+    for i, scene in enumerate(of):
+        difference[i, :, :, scene.unknown] = 0
+    tracks = track(difference, scenes, which, rules, cell)
     compared = compare(difference, tracks.position, scenes, which, patch_weights(side, canvas), rules)
     position = _bridge(tracks) / np.float32(cell)
     speed = np.array([_speed(task, len(video)) for task, video in zip(tasks, videos, strict=True)])
@@ -128,13 +130,6 @@ def _read(videos: list[np.ndarray], tasks: list[Task], of: list[Scene], rules: S
         _verdict(_One(i, position[i], tracks, compared, walks), of[i], position[i] / canvas, rules)
         for i in range(len(videos))
     ]
-
-
-def _without_blur(difference: np.ndarray, scenes: list[Scene], which: np.ndarray) -> np.ndarray:
-    """Differences less what a blur of the background explains, lest a blurred obstacle look like a faint player."""
-    leak = np.stack([scene.leak for scene in scenes])
-    low, high = np.minimum(leak, 0)[which][:, None], np.maximum(leak, 0)[which][:, None]
-    return difference - np.clip(difference, low, high)
 
 
 def _bridge(tracks: Tracks) -> np.ndarray:
