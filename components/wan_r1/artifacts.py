@@ -70,7 +70,7 @@ def describe(
         metrics.log_metric(metric, value)
     path = Path(metrics.path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    values = {"name": name or config.STAGE, "config": json.loads(config.to_json())}
+    values = {"label": name or config.STAGE, "config": json.loads(config.to_json())}
     path.write_text(json.dumps({**summary, **values}, indent=1))
 
 

@@ -94,7 +94,7 @@ def test_artifacts_are_described(tmp_path: Path) -> None:
     assert metrics.metadata["test/regular/em"] == 0.5
     assert "test/regular/pr" not in metrics.metadata
     written = json.loads(Path(metrics.path).read_text())
-    assert (written["name"], written["config"]) == ("evaluate base", {"seed": 4})
+    assert (written["label"], written["config"]) == ("evaluate base", {"seed": 4})
 
 
 def test_numbers_leave_out_what_is_none() -> None:

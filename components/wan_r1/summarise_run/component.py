@@ -46,7 +46,8 @@ def summarise_run(
     stages = [Path(one.path) for one in (*trained, *arm_metrics)]
     stages += [folder / "summary.json" for folder in evaluations] + [Path(comparison_metrics.path)]
     summaries = [json.loads(path.read_text()) for path in stages]
-    config = {summary.get("name") or summary["stage"]: summary["config"] for summary in summaries}
+    names = [one.get("label") or f"{one['stage']} {one['model']}" for one in summaries]
+    config = {name: summary["config"] for name, summary in zip(names, summaries, strict=True)}
     run(
         info={"id": run_id, "config": config, "seed": seed, "started_at": started_at or None},
         stages=stages,
