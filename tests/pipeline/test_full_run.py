@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pyarrow.parquet as pq
 import pytest
+
 from wan_r1.tasks.dataset import dataset_sha256
 
 SMALL = [
