@@ -50,7 +50,7 @@ def test_the_summary_says_what_was_made(made: tuple[Path, dict[str, Any]]) -> No
     assert {"seconds", "peak_memory_bytes", "git_commit", "config_hash", "dataset_sha256"} <= set(summary)
     metadata = pq.read_schema(data_files(folder)[0]).metadata
     assert metadata[b"wan_r1.git_commit"].decode() == summary["git_commit"]
-    assert metadata[b"wan_r1.config"].decode() == tiny().content_hash
+    assert metadata[b"wan_r1.config_hash"].decode() == tiny().content_hash
 
 
 def test_rows_are_what_the_config_asks_for(made: tuple[Path, dict[str, Any]]) -> None:

@@ -114,7 +114,7 @@ class _Workers:
 
 def _write_shard(config: GenerateTasksConfig, shard: Shard, output: Path, tell: Callable[[int], None]) -> None:
     metadata = {
-        "wan_r1.config": config.content_hash,
+        "wan_r1.config_hash": config.content_hash,
         "wan_r1.git_commit": git_commit(),
         "wan_r1.lossless": str(config.lossless).lower(),
     }
