@@ -92,9 +92,8 @@ class StageConfig:
         known = [field.name for field in fields(cls)]
         for name in values:
             if name not in known:
-                raise ConfigError(
-                    f"{cls.PREFIX}{name} is no parameter of {cls.STAGE}; it has: {', '.join(known)}{_nearest(name, known)}"
-                )
+                hint = _nearest(name, known)
+                raise ConfigError(f"{cls.PREFIX}{name} is no parameter of {cls.STAGE}; it has: {', '.join(known)}{hint}")
         return cls(**values)
 
     @classmethod

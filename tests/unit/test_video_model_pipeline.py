@@ -111,12 +111,12 @@ def test_lora_starts_at_zero_trains_alone_and_loads_in_stock_diffusers(folder, m
 
 def test_another_rank_than_the_checkpoints_is_refused(model):
     ensure_lora(model.transformer, rank=4, alpha=8.0, seed=0)
-    with pytest.raises(ValueError, match="lora_rank=8.*rank 4"):
+    with pytest.raises(ValueError, match=r"lora_rank=8.*rank 4"):
         ensure_lora(model.transformer, rank=8, alpha=8.0, seed=0)
 
 
 def test_a_folder_that_is_no_pipeline_is_named_with_what_is_missing(tmp_path, folder):
-    with pytest.raises(ModelFolderError, match="has no model_index.json; expected a diffusers folder"):
+    with pytest.raises(ModelFolderError, match=r"has no model_index.json; expected a diffusers folder"):
         check_pipeline_folder(tmp_path)
     (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
     with pytest.raises(ModelFolderError, match="is a StableDiffusionPipeline"):

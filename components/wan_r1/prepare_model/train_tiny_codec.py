@@ -32,7 +32,7 @@ from wan_r1.tasks.textures import TEXTURES
 from wan_r1.video_model.codec import speed_up_normalisation
 from wan_r1.video_model.tiny import CODEC
 
-SIZE, FRAMES, CANVAS = 32, 9, 4
+SIZE, FRAMES, CANVAS, CHANNELS = 32, 9, 4, 4
 
 
 def training_clips(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -57,6 +57,7 @@ def training_clips(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         )
         drawn = FAMILIES[family]
         background = drawn.render(task.level, TEXTURES[texture], None, SIZE)[0]
+        assert task.video is not None  # every split but `prompts` has videos
         clip = task.video.copy() if index % 3 else _unruly(drawn, task, TEXTURES[texture], rng)
         moved = np.abs(clip.astype(int) - background).max(-1) > 24
         goal = _goal_mask(task.level)
@@ -138,7 +139,7 @@ def train(
     if start:
         codec = AutoencoderKLWan.from_pretrained(start)
     else:
-        codec = AutoencoderKLWan(**CODEC, latents_mean=[0.0] * CODEC["z_dim"], latents_std=[1.0] * CODEC["z_dim"])
+        codec = AutoencoderKLWan(**CODEC, latents_mean=[0.0] * CHANNELS, latents_std=[1.0] * CHANNELS)
     speed_up_normalisation(codec)
     data, weights = (torch.from_numpy(array) for array in training_clips(clips, seed))
     optimizer = torch.optim.AdamW(codec.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)

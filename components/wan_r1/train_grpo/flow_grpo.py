@@ -16,7 +16,7 @@ import torch
 
 from wan_r1.train_grpo.rollouts import Rollout
 from wan_r1.video_model.sampling import Transition
-from wan_r1.video_model.sde import sde_step, transition_kl
+from wan_r1.video_model.sde import SdeStep, sde_step, transition_kl
 from wan_r1.video_model.wan import Condition, VideoModel
 
 VelocityFn = Callable[[torch.Tensor, float, Condition], torch.Tensor]
@@ -69,24 +69,28 @@ def flow_grpo_loss(
         kl_beta: weight of the KL.
     """
     mask = model.mask(transition.x)
-    step_args = {
-        "sigma": transition.sigma,
-        "sigma_next": transition.sigma_next,
-        "sigma_first": sigma_first,
-        "kind": kind,
-        "noise": noise,
-        "sample": transition.sample,
-        "mask": mask,
-    }
-    step = sde_step(transition.x, policy(transition.x, transition.sigma, condition), **step_args)
+
+    def replayed(velocity: torch.Tensor) -> SdeStep:
+        return sde_step(
+            transition.x,
+            velocity,
+            sigma=transition.sigma,
+            sigma_next=transition.sigma_next,
+            sigma_first=sigma_first,
+            kind=kind,
+            noise=noise,
+            sample=transition.sample,
+            mask=mask,
+        )
+
+    step = replayed(policy(transition.x, transition.sigma, condition))
     ratio = torch.exp(step.log_prob - transition.log_prob)
     clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
     loss = torch.maximum(-advantages * ratio, -advantages * clipped).mean()
     kl = torch.zeros(())
     if reference is not None and kl_beta > 0:
         with torch.no_grad():
-            velocity = reference(transition.x, transition.sigma, condition)
-            target = sde_step(transition.x, velocity, **step_args).mean
+            target = replayed(reference(transition.x, transition.sigma, condition)).mean
         kl = transition_kl(step, target, mask).mean()
         loss = loss + kl_beta * kl
     outside = (ratio.detach() - 1).abs() > clip_range

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from wan_r1.rewards import RewardFn, RewardInputs, get_reward
+from wan_r1.rewards import Judge, RewardFn, RewardInputs, get_reward
 from wan_r1.tasks.dataset import Task
 from wan_r1.verification import Verdict, verify
 from wan_r1.video_model.sampling import Transition
@@ -97,7 +97,7 @@ def roll_out(
     generator: torch.Generator,
     sampler: Sampler,
     reward: RewardFn,
-    judge: object | None = None,
+    judge: Judge | None = None,
 ) -> Rollout:
     """Sample ``group_size`` videos of each chosen level and reward them.
 

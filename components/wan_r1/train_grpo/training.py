@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from accelerate import Accelerator
 
 from wan_r1.progress import Progress
 from wan_r1.rewards import get_reward
+from wan_r1.rewards.judge import VideoJudge
 from wan_r1.tasks.dataset import Task
 from wan_r1.train_grpo.advantages import group_advantages
 from wan_r1.train_grpo.config import TrainGrpoConfig
@@ -55,7 +57,7 @@ class GrpoTrainer:
     prompts: Prompts
     validation: Sequence[Task]
     prefix: str
-    judge: object | None = None
+    judge: VideoJudge | None = None
     state: TrainingState = field(default_factory=TrainingState)
 
     def run(self, on_validation: Callable[[int, Validation], None] = lambda step, result: None) -> str:
@@ -188,10 +190,10 @@ class GrpoTrainer:
             part, weight = rows[start : start + size], advantages[start : start + size]
             if config.objective == "flow_grpo":
                 for transition in rollout.transitions:
-                    yield lambda t=transition, p=part, w=weight: self._flow_grpo(rollout, t, p, w)
+                    yield partial(self._flow_grpo, rollout, transition, part, weight)
             else:
                 for _ in range(config.forward_sigmas):
-                    yield lambda p=part, w=weight: self._forward_grpo(rollout, p, w, generator)
+                    yield partial(self._forward_grpo, rollout, part, weight, generator)
 
     def _flow_grpo(
         self, rollout: Rollout, transition: Transition, rows: torch.Tensor, advantages: torch.Tensor

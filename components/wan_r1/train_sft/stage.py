@@ -77,7 +77,7 @@ def run(
         uri = trainer.run()
         state = trainer.state
         write_log(state.log, metrics)
-        last = next((entry for entry in reversed(state.log) if "mf" in entry), {})
+        last: dict[str, float] = next((entry for entry in reversed(state.log) if "mf" in entry), {})
         summary = {
             "steps": state.step,
             "core_seconds_trained": state.core_seconds,
@@ -94,7 +94,7 @@ def run(
             step="step",
             plots=(
                 ("Loss", "velocity error", ("loss",)),
-                ("Validation", "share of levels", tuple(f"em/{family}" for family in trainer.families) + ("mf",)),
+                ("Validation", "share of levels", (*tuple(f"em/{family}" for family in trainer.families), "mf")),
                 ("Gradient norm", "norm before clipping", ("grad_norm",)),
             ),
             summary=summary,

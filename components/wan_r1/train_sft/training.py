@@ -28,8 +28,8 @@ from wan_r1.video_model.wan import Condition, VideoModel
 from wan_r1.video_model.weights import copy_weights, move_towards, trainable, using
 
 WARMUP_STEPS = 20
-RARE = 0.1
-"""Weight of a family in a batch once it has reached the target; not 0, or it would be forgotten."""
+RARE = 0.05
+"""Least weight of a family in a batch, once it has reached the target; not 0, or it would be forgotten."""
 
 
 @dataclass(kw_only=True)
@@ -57,7 +57,7 @@ class Demonstrations:
         latents = []
         for start in range(0, len(tasks), 64):
             part = tasks[start : start + 64]
-            latents.append(model.encode_videos(np.stack([task.video for task in part])).cpu())
+            latents.append(model.encode_videos(np.stack([_video(task) for task in part])).cpu())
             progress.note(f"encoding demonstrations {start + len(part)}/{len(tasks)}")
         return cls(
             latents=torch.cat(latents),
@@ -66,6 +66,12 @@ class Demonstrations:
             families=np.array([task.family for task in tasks]),
             level_ids=[task.level_id for task in tasks],
         )
+
+
+def _video(task: Task) -> np.ndarray:
+    if task.video is None:
+        raise ValueError(f"level {task.level_id} of split {task.split!r} has no video; demonstrations come from train")
+    return task.video
 
 
 @dataclass(kw_only=True)
@@ -104,9 +110,9 @@ class SftTrainer:
         uri = self._resume_or_start(model.transformer, optimizer)
         saved_step = self.state.step if uri else -1
         compute = ComputeClock(model.device, self.state.core_seconds)
-        shares = self._family_shares(None)
+        shares = self._family_shares()
         progress = Progress(config.STAGE, total=config.steps, start=self._done_steps())
-        em = self._last_em()
+        em = min(self._last_em().values(), default=0.0)
         while not self._finished(em):
             with compute.running():
                 loss, norm = self._step(accelerator, transformer, optimizer, shares, uri)
@@ -117,11 +123,12 @@ class SftTrainer:
             if state.step % config.validate_every == 0:
                 with using(model.transformer, state.ema):
                     result = validate(model, self.validation, steps=config.validation_steps, seed=config.seed)
-                shares = self._family_shares(result)
                 em = min(result.em.values())
                 entry |= {f"em/{family}": value for family, value in result.em.items()} | {"mf": result.mean_mf}
                 on_validation(state.step, result)
             state.log.append(entry)
+            if state.step % config.validate_every == 0:
+                shares = self._family_shares()
             progress.update(self._done_steps(), loss=loss, em=em)
             if state.step % config.checkpoint_every == 0:
                 uri, saved_step = self._save(model.transformer, optimizer), state.step
@@ -173,16 +180,18 @@ class SftTrainer:
         )
         return loss.item(), float(norm)
 
-    def _family_shares(self, result: Validation | None) -> dict[str, float]:
-        """Weight of each family's videos: families that reached the target step back so that the others catch up."""
+    def _family_shares(self) -> dict[str, float]:
+        """Weight of each family's videos: the nearer a family is to the target, the fewer, so that all arrive together.
+
+        Without a target, or under a compute budget, families count alike.
+        """
         families, counts = np.unique(self.demonstrations.families, return_counts=True)
-        shares = {}
-        for family, count in zip(families, counts, strict=True):
-            reached = (
-                self.config.target_em < 1 and result is not None and result.em.get(family, 0) >= self.config.target_em
-            )
-            shares[family] = (RARE if reached and self.compute_budget is None else 1.0) / count
-        return shares
+        target = self.config.target_em
+        em = self._last_em()
+        if not em or target == 1 or self.compute_budget is not None:
+            return {family: 1.0 / count for family, count in zip(families, counts, strict=True)}
+        missing = {family: max(RARE, 1 - em.get(family, 0.0) / target) for family in families}
+        return {family: missing[family] / count for family, count in zip(families, counts, strict=True)}
 
     def _finished(self, em: float) -> bool:
         if self.compute_budget is not None:
@@ -196,12 +205,13 @@ class SftTrainer:
             return self.state.step
         return min(self.config.steps, int(self.config.steps * self.state.core_seconds / self.compute_budget))
 
-    def _last_em(self) -> float:
+    def _last_em(self) -> dict[str, float]:
+        """Exact match by family at the last validation; read from the log, so that a resumed training knows it too."""
         for entry in reversed(self.state.log):
-            values = [value for name, value in entry.items() if name.startswith("em/")]
-            if values:
-                return min(values)
-        return 0.0
+            em = {name.removeprefix("em/"): value for name, value in entry.items() if name.startswith("em/")}
+            if em:
+                return em
+        return {}
 
     def _resume_or_start(self, transformer, optimizer) -> str:
         resumed = resume_state(self.prefix, transformer, optimizer)

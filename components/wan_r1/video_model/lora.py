@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import torch
+from diffusers import WanTransformer3DModel
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
@@ -21,7 +22,7 @@ TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2")
 """Attention and feed-forward projections, VR-Bench's choice (q, k, v, o, ffn.0, ffn.2) in diffusers' names."""
 
 
-def add_lora(transformer: torch.nn.Module, *, rank: int, alpha: float, seed: int) -> None:
+def add_lora(transformer: WanTransformer3DModel, *, rank: int, alpha: float, seed: int) -> None:
     """Add a trainable adapter of ``rank`` and freeze everything else; its output is zero until trained."""
     transformer.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
@@ -34,7 +35,7 @@ def add_lora(transformer: torch.nn.Module, *, rank: int, alpha: float, seed: int
             parameter.data = parameter.data.float()
 
 
-def ensure_lora(transformer: torch.nn.Module, *, rank: int, alpha: float, seed: int) -> None:
+def ensure_lora(transformer: WanTransformer3DModel, *, rank: int, alpha: float, seed: int) -> None:
     """Make the adapter trainable, adding one if there is none yet; rank 0 makes all weights trainable instead.
 
     Raises:
@@ -65,7 +66,7 @@ def lora_bytes(transformer: torch.nn.Module, rank: int, alpha: float) -> bytes:
     return save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, metadata=metadata)
 
 
-def load_lora(transformer: torch.nn.Module, path: Path) -> None:
+def load_lora(transformer: WanTransformer3DModel, path: Path) -> None:
     """Add the adapter of a file that `lora_bytes` wrote."""
     with safe_open(path, framework="pt") as opened:
         metadata = opened.metadata() or {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -89,7 +90,7 @@ def sde_rollout(
     x, transitions = noise, []
     levels = sigmas.tolist()
     mask = model.mask(x)
-    for index, (sigma, sigma_next) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
+    for index, (sigma, sigma_next) in enumerate(itertools.pairwise(levels)):
         velocity = model.velocity(x, sigma, condition)
         if index not in window:
             x = x + velocity * (sigma_next - sigma)

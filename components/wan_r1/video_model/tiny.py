@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
@@ -22,12 +23,12 @@ from diffusers import (
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
 SHIFT = 5.0
-"""Time shift of the noise schedule, Wan2.2's: planning is learned at high noise, where the video does not show it yet."""
+"""Time shift of the noise schedule, Wan2.2's: planning is learned at high noise, where no video shows it yet."""
 
 PROMPT_TOKENS = 48
 """Tokens a prompt is padded to; the prompts of the families have fewer."""
 
-CODEC = {
+CODEC: dict[str, Any] = {
     "base_dim": 8,
     "z_dim": 4,
     "dim_mult": [1, 4, 4],
@@ -42,7 +43,7 @@ CODEC = {
 }
 """Config of the tiny `AutoencoderKLWan`; its latents' mean and std are measured after training."""
 
-TRANSFORMER = {
+TRANSFORMER: dict[str, Any] = {
     "patch_size": [1, 2, 2],
     "num_attention_heads": 4,
     "attention_head_dim": 24,
@@ -56,7 +57,7 @@ TRANSFORMER = {
     "qk_norm": "rms_norm_across_heads",
 }
 
-TEXT_ENCODER = {
+TEXT_ENCODER: dict[str, Any] = {
     "d_model": 32,
     "d_kv": 8,
     "d_ff": 64,

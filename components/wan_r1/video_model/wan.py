@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,8 +64,8 @@ class VideoModel:
     transformer: WanTransformer3DModel
     vae: AutoencoderKLWan
     text_encoder: torch.nn.Module | None
-    tokenizer: object
-    scheduler: object
+    tokenizer: Any
+    scheduler: Any
     max_prompt_tokens: int = 512
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     codec_batch: int = 16
