@@ -48,26 +48,27 @@ def track(
         cell: pixels a cell.
     """
     n, frames, _, height, width = difference.shape
-    score = _opacity(without_blur(difference, scenes, which), scenes, which, rules)
+    opacity, gain = _match(without_blur(difference, scenes, which), scenes, which, rules)
     rows, columns = np.arange(height, dtype=np.float32), np.arange(width, dtype=np.float32)
-    flat = score.reshape(n * frames, height * width)
+    flat = opacity.reshape(n * frames, height * width)
+    explained = gain.reshape(flat.shape)
     every = np.arange(n * frames)
 
-    first = flat.argmax(1)
-    found = [(first, flat[every, first])]
+    first = np.where(flat >= rules.present, explained, 0).argmax(1)
     # A second player is looked for outside of the reach of the first one's own response, which goes around the edges.
     reach = np.array([min(max(2 * s.radius - 1, 0.6 * cell), 0.9 * cell) for s in scenes], np.float32)
     reach = reach[which].repeat(frames)
     away_y, away_x = np.abs(rows - (first // width)[:, None]), np.abs(columns - (first % width)[:, None])
     away_y, away_x = np.minimum(away_y, height - away_y), np.minimum(away_x, width - away_x)
     near = (away_y**2)[:, :, None] + (away_x**2)[:, None, :] < (reach**2)[:, None, None]
-    others = np.where(near.reshape(flat.shape), np.float32(-1), flat)
-    second = others.argmax(1)
-    found.append((second, others[every, second]))
+    other = (flat >= rules.duplicate) & ~near.reshape(flat.shape)
+    second = np.where(other, explained, 0).argmax(1)
 
     anchors = np.array([s.anchor for s in scenes], np.float32)[which]
-    places = np.stack([_refine(score, pixel.reshape(n, frames)) for pixel, _ in found], axis=2) + anchors[:, None, None]
-    opacities = np.stack([value.reshape(n, frames) for _, value in found], axis=2)
+    peaks = [pixel.reshape(n, frames) for pixel in (first, second)]
+    places = np.stack([_refine(gain, pixel) for pixel in peaks], axis=2) + anchors[:, None, None]
+    opacities = np.stack([flat[every, first], np.where(other[every, second], flat[every, second], 0)], axis=-1)
+    opacities = opacities.reshape(n, frames, 2)
     seen = opacities[..., 0] >= rules.present
     position = _follow(places, opacities, anchors, scenes, which, rules)
     doubled = seen & (opacities[..., 1] >= rules.duplicate)
@@ -88,8 +89,15 @@ def without_blur(difference: np.ndarray, scenes: Sequence[Scene], which: np.ndar
     return difference - blur.clip(0, MOST_BLUR)[..., None, None, None] * leak[which][:, None]
 
 
-def _opacity(difference: np.ndarray, scenes: Sequence[Scene], which: np.ndarray, rules: StrictRules) -> np.ndarray:
-    """Opacity [n, F, H, W] of a player centred at each pixel; 0 where what is there does not look like one."""
+def _match(
+    difference: np.ndarray, scenes: Sequence[Scene], which: np.ndarray, rules: StrictRules
+) -> tuple[np.ndarray, np.ndarray]:
+    """How well a player centred at each pixel explains a frame.
+
+    Returns:
+        Its opacity [n, F, H, W], 0 where what is there does not look like one; and by how much it reduces the squared
+        difference, ``match^2 / energy``: the best place is where that is largest, not where the opacity is.
+    """
     n, frames, _, height, width = difference.shape
     planes = np.empty((n, frames, 5, height, width), np.float32)
     planes[:, :, :3] = difference
@@ -104,9 +112,11 @@ def _opacity(difference: np.ndarray, scenes: Sequence[Scene], which: np.ndarray,
     match, power = np.moveaxis(scipy.fft.irfft2(both, s=(height, width)), 2, 0)
     energy = np.stack([s.energy for s in scenes])[which][:, None]
     opacity = match / energy
+    gain = match * np.clip(opacity, 0, 1)
     # cosine = match / sqrt(energy * power), compared without the root; the 1 keeps rounding errors from counting
-    alike = match**2 >= rules.likeness**2 * energy * np.maximum(power, 1)
-    return np.where(alike & (match > 0), opacity, np.float32(0))
+    alike = gain >= rules.likeness**2 * np.maximum(power, 1)
+    opacity[~alike] = 0
+    return opacity, gain
 
 
 def _sharp_opacity(difference, y, x, scenes: Sequence[Scene], which: np.ndarray, cell: float) -> np.ndarray:
