@@ -15,12 +15,12 @@ class Regular(GridFamily):
     name = "regular"
 
     def steps(self, difficulty: str, side: int) -> tuple[int, int]:
-        """On boards of 3, 3 and 4 cells (canvas 4): 2-4, 5-8, 5-8; of 7, 11, 15 (canvas 16): 6-12, 13-44, 16-60."""
+        """On boards of 3, 3 and 4 cells (canvas 4): 2-4, 5-8, 3-8; of 7, 11, 15 (canvas 16): 6-12, 13-44, 14-60."""
         longest = side * side - 1 if side < 4 else side * side // 2
         return {
             "easy": (side - 1, 2 * side - 2),
             "medium": (side + 2, min(4 * side, longest)),
-            "hard": (side + 1, min(4 * side, longest)),
+            "hard": (side - 1, min(4 * side, longest)),
         }[difficulty]
 
     def draw(self, dice: random.Random, difficulty: str, side: int, low: int, high: int) -> Board | None:
