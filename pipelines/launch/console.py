@@ -125,7 +125,7 @@ class Console:
             return
         if failed:
             self.failures.append(Failure(task=task.name, message=_message(list(task.tail))))
-            self.say(f"{task.name}  failed")
+            self.say(f"{task.name}  failed: {self.failures[-1].message}")
         else:
             self.say(f"{task.name}  done in {clock(time.monotonic() - task.begin)}")
 

@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -199,19 +200,26 @@ def _quiet(console: Console) -> Iterator[None]:
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
     """Ctrl-C and SIGTERM end the stages that run and unwind this process, however they reached it."""
+    unwound = threading.Event()
+
+    def end_stages() -> None:
+        # Again and again: the runner starts the arms that wait in its queue before it lets go.
+        while not unwound.wait(0.2):
+            for child in psutil.Process().children(recursive=True):
+                # The S3 server is needed to the end of the summary; it has a session of its own and is stopped later.
+                with contextlib.suppress(psutil.Error, ProcessLookupError):
+                    if os.getsid(child.pid) == os.getsid(0):
+                        child.terminate()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        for child in psutil.Process().children(recursive=True):
-            # The S3 server is needed to the end of the summary; it has a session of its own and is stopped later.
-            with contextlib.suppress(psutil.Error, ProcessLookupError):
-                if os.getsid(child.pid) == os.getsid(0):
-                    child.terminate()
+        threading.Thread(target=end_stages, daemon=True).start()
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
+        unwound.set()
         for number, handler in before.items():
             signal.signal(number, handler)
 

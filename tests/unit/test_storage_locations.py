@@ -9,9 +9,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from wan_r1.storage import StorageError, locations
+from wan_r1.storage.seaweed import SeaweedServer
 
 
 def test_join_has_single_slashes() -> None:
@@ -133,9 +135,22 @@ def test_unreachable_endpoint_is_said(s3_prefix: str, monkeypatch: pytest.Monkey
 
 
 def test_silent_endpoint_is_said_in_time(s3_prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locations, "BUSY_SECONDS", locations.CHECK_SECONDS)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         assert "did not answer in time" in _refusal(s3_prefix)
+
+
+def test_a_busy_endpoint_is_waited_for(s3_prefix: str, seaweed: SeaweedServer) -> None:
+    assert seaweed._process is not None
+    server = psutil.Process(seaweed._process.pid)
+    server.suspend()
+    timer = threading.Timer(locations.CHECK_SECONDS + 1, server.resume)
+    timer.start()
+    begin = time.monotonic()
+    locations.check_writable(s3_prefix)
+    assert time.monotonic() - begin > locations.CHECK_SECONDS
+    timer.join()
 
 
 def test_password_in_an_endpoint_is_not_shown(s3_prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,12 +10,14 @@ import contextlib
 import functools
 import os
 import shutil
+import socket
 import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import boto3
 import botocore.exceptions
@@ -24,7 +26,9 @@ from botocore.config import Config
 from wan_r1.storage.errors import StorageError, error_code, explain
 
 CHECK_SECONDS = 5.0
-"""Longest time that `check_writable` takes."""
+"""Longest time that `check_writable` waits for an endpoint that cannot be reached."""
+BUSY_SECONDS = 30.0
+"""Longest time that it waits for one that was reached and is slow to answer, as on a machine with too much to do."""
 
 _FAILURES = (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, boto3.exceptions.Boto3Error, OSError)
 _PROBE = ".wan-r1-can-write"
@@ -192,13 +196,15 @@ def check_writable(uri: str | Path, *, parameter: str = "storage_uri") -> None:
         parameter: name of the parameter that holds it, for the message.
 
     Raises:
-        StorageError: naming the parameter, the endpoint, the bucket, the cause and the remedy, within 5 s.
+        StorageError: naming the parameter, the endpoint, the bucket, the cause and the remedy; within `CHECK_SECONDS`
+            unless the endpoint takes the connection and then lets it wait.
     """
     try:
         remote = is_s3(uri)
     except StorageError as error:
         raise StorageError(f"{parameter}={error}") from error
     failures: list[Exception] = []
+    reached = threading.Event()
     probe = join(uri, f"{_PROBE}-{uuid.uuid4().hex[:8]}")
 
     def attempt() -> None:
@@ -207,6 +213,8 @@ def check_writable(uri: str | Path, *, parameter: str = "storage_uri") -> None:
                 _write_local(local_path(probe), b"", if_absent=False)
                 local_path(probe).unlink()
                 return
+            if _reach_endpoint():
+                reached.set()
             bucket, key = _split(probe)
             quick = client(quick=True)
             quick.put_object(Bucket=bucket, Key=key, Body=b"")
@@ -221,6 +229,8 @@ def check_writable(uri: str | Path, *, parameter: str = "storage_uri") -> None:
     thread = threading.Thread(target=attempt, daemon=True)
     thread.start()
     thread.join(CHECK_SECONDS - 0.5)
+    if reached.is_set():
+        thread.join(BUSY_SECONDS - CHECK_SECONDS)
     if thread.is_alive():
         failures.append(botocore.exceptions.ConnectTimeoutError(endpoint_url="", error=None))
     if failures:
@@ -238,8 +248,8 @@ def client(*, quick: bool = False) -> Any:
 def _client(quick: bool, *_environment: object) -> Any:
     # The process id and the environment are part of the key: a client is not shared by forks or by changed settings.
     config = Config(
-        connect_timeout=1.5 if quick else 5,
-        read_timeout=4 if quick else 60,
+        connect_timeout=3 if quick else 5,
+        read_timeout=BUSY_SECONDS if quick else 60,
         retries={"mode": "standard", "total_max_attempts": 1 if quick else 5},
         # Not every S3 server knows the checksums that newer SDKs add by default.
         request_checksum_calculation="when_required",
@@ -255,6 +265,25 @@ def _explained(action: str, uri: str | Path) -> Iterator[None]:
         yield
     except _FAILURES as error:
         raise explain(error, action=action, uri=str(uri)) from error
+
+
+def _reach_endpoint() -> bool:
+    """Connect to the endpoint of the environment; ``False`` if there is none or a proxy stands before it.
+
+    Raises:
+        BotoCoreError: if nothing takes the connection.
+    """
+    parts = urlsplit(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "")
+    if not parts.hostname or (parts.scheme in getproxies() and not proxy_bypass(parts.hostname)):
+        return False
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        with socket.create_connection((parts.hostname, port), timeout=CHECK_SECONDS - 1):
+            return True
+    except TimeoutError as error:
+        raise botocore.exceptions.ConnectTimeoutError(endpoint_url=parts.geturl(), error=error) from error
+    except OSError as error:
+        raise botocore.exceptions.EndpointConnectionError(endpoint_url=parts.geturl(), error=error) from error
 
 
 def _split(uri: str | Path) -> tuple[str, str]:
