@@ -109,15 +109,24 @@ class Console:
         if found := _REUSED.search(line):
             self.say(f"{_stage(found[1])}  reused: nothing that it depends on has changed")
         elif found := _START.search(line):
-            self._tasks[thread] = Task(_stage(found[1]))
-            self.say(f"{_stage(found[1])}  starting")
+            self._tasks[thread] = Task(self._free_name(_stage(found[1])))
+            self.say(f"{self._tasks[thread].name}  starting")
         elif found := _END.search(line):
             self._end(thread, failed=found[2] == "FAILURE")
         elif content and not _RUNNER.match(content):
             if thread in self._tasks:
                 self._tasks[thread].tail.append(content)
             if self._progress.match(content):
-                self.say(content)
+                task = self._tasks.get(thread)
+                # Two arms of a comparison run at once: the second one's lines say that they are its.
+                numbered = task is not None and task.name.endswith(")")
+                self.say(re.sub(r"^\S+", task.name, content) if task and numbered else content)
+
+    def _free_name(self, stage: str) -> str:
+        """The stage's name, numbered if it runs already."""
+        taken = {task.name for task in self._tasks.values()}
+        names = [stage, *(f"{stage} ({number})" for number in range(2, len(taken) + 2))]
+        return next(name for name in names if name not in taken)
 
     def _end(self, thread: int, *, failed: bool) -> None:
         task = self._tasks.pop(thread, None)

@@ -89,6 +89,25 @@ def test_lines_of_two_threads_do_not_mix(console: Console, shown: io.StringIO) -
     assert sorted(shown.getvalue().splitlines()) == ["evaluate  video 1/2", "train_sft  step 1/4"]
 
 
+def test_arms_that_run_at_once_are_told_apart(console: Console, shown: io.StringIO) -> None:
+    def arm() -> None:
+        console.write("12:00:00.000 - INFO - Executing task 'train-sft'\n")
+        console.write("    train_sft  step 2/4\n")
+
+    console.write("12:00:00.000 - INFO - Executing task 'train-sft'\n")
+    thread = threading.Thread(target=arm)
+    thread.start()
+    thread.join()
+    console.write("    train_sft  step 1/4\n")
+    console.close()
+    assert shown.getvalue().splitlines() == [
+        "train_sft  starting",
+        "train_sft (2)  starting",
+        "train_sft (2)  step 2/4",
+        "train_sft  step 1/4",
+    ]
+
+
 def test_a_silent_task_is_still_reported(console: Console, shown: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("launch.console.SLOWEST_SECONDS", 1.2)
     console.write("12:00:00.000 - INFO - Executing task 'evaluate'\n")
