@@ -75,7 +75,8 @@ class GrpoTrainer:
         self.policy, self.optimizer = self.accelerator.prepare(model.transformer, optimizer)
         self.last_good = self._resume_or_start()
         compute = ComputeClock(model.device, self.state.core_seconds)
-        with Progress(config.STAGE, total=config.iterations, start=self.state.step) as progress:
+        # The reward is named, since the arms of a comparison run beside each other.
+        with Progress(f"{config.STAGE}:{config.reward}", total=config.iterations, start=self.state.step) as progress:
             while self.state.step < config.iterations:
                 with compute.running():
                     entry = self._iterate()
