@@ -48,13 +48,13 @@ def track(
         cell: pixels a cell.
     """
     n, frames, _, height, width = difference.shape
-    opacity, gain = _match(without_blur(difference, scenes, which), scenes, which, rules)
+    opacity, gain = _match(difference, scenes, which, rules)
     rows, columns = np.arange(height, dtype=np.float32), np.arange(width, dtype=np.float32)
     flat = opacity.reshape(n * frames, height * width)
     explained = gain.reshape(flat.shape)
     every = np.arange(n * frames)
 
-    first = np.where(flat >= rules.present, explained, 0).argmax(1)
+    first = (explained * (flat >= rules.present)).argmax(1)
     # A second player is looked for outside of the reach of the first one's own response, which goes around the edges.
     reach = np.array([min(max(2 * s.radius - 1, 0.6 * cell), 0.9 * cell) for s in scenes], np.float32)
     reach = reach[which].repeat(frames)
@@ -62,7 +62,7 @@ def track(
     away_y, away_x = np.minimum(away_y, height - away_y), np.minimum(away_x, width - away_x)
     near = (away_y**2)[:, :, None] + (away_x**2)[:, None, :] < (reach**2)[:, None, None]
     other = (flat >= rules.duplicate) & ~near.reshape(flat.shape)
-    second = np.where(other, explained, 0).argmax(1)
+    second = (explained * other).argmax(1)
 
     anchors = np.array([s.anchor for s in scenes], np.float32)[which]
     peaks = [pixel.reshape(n, frames) for pixel in (first, second)]
@@ -82,13 +82,6 @@ def track(
     return Tracks(position=position, seen=seen, doubled=doubled, hidden=hidden)
 
 
-def without_blur(difference: np.ndarray, scenes: Sequence[Scene], which: np.ndarray) -> np.ndarray:
-    """Differences less what a blur of the whole frame explains, lest a blurred obstacle look like a faint player."""
-    leak = np.stack([scene.leak for scene in scenes])
-    blur = np.einsum("nfchw,nchw->nf", difference, leak[which]) / np.maximum((leak**2).sum((1, 2, 3)), 1)[which, None]
-    return difference - blur.clip(0, MOST_BLUR)[..., None, None, None] * leak[which][:, None]
-
-
 def _match(
     difference: np.ndarray, scenes: Sequence[Scene], which: np.ndarray, rules: StrictRules
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -100,22 +93,28 @@ def _match(
     """
     n, frames, _, height, width = difference.shape
     planes = np.empty((n, frames, 5, height, width), np.float32)
-    planes[:, :, :3] = difference
-    background = np.stack([s.background for s in scenes])[which][:, None]
-    np.einsum("nfchw,nfchw->nfhw", difference, np.broadcast_to(background, difference.shape), out=planes[:, :, 3])
-    np.einsum("nfchw,nfchw->nfhw", difference, difference, out=planes[:, :, 4])
+    sharp = planes[:, :, :3]
+    # Less what a blur of the whole frame explains, lest a blurred obstacle look like a faint player.
+    leak = np.stack([s.leak for s in scenes])
+    blur = difference.reshape(n, frames, -1) @ leak[which].reshape(n, -1, 1)
+    blur = blur[..., 0] / np.maximum((leak**2).sum((1, 2, 3)), 1)[which, None]
+    np.multiply(leak[which][:, None], -blur.clip(0, MOST_BLUR)[..., None, None, None], out=sharp)
+    sharp += difference
+    background = np.stack([s.background for s in scenes])[which]
+    np.einsum("nfchw,nchw->nfhw", sharp, background, out=planes[:, :, 3])
+    np.einsum("nfchw,nfchw->nfhw", sharp, sharp, out=planes[:, :, 4])
     spectra = scipy.fft.rfft2(planes)
-    both = np.empty((n, frames, 2, height, width // 2 + 1), np.complex64)
-    for i, index in enumerate(which):
-        np.einsum("fchw,chw->fhw", spectra[i, :, :4], scenes[index].look, out=both[i, :, 0])
-        np.multiply(spectra[i, :, 4], scenes[index].shape, out=both[i, :, 1])
-    match, power = np.moveaxis(scipy.fft.irfft2(both, s=(height, width)), 2, 0)
-    energy = np.stack([s.energy for s in scenes])[which][:, None]
-    opacity = match / energy
-    gain = match * np.clip(opacity, 0, 1)
+    look, shape, energy = (np.stack([getattr(s, name) for s in scenes]) for name in ("look", "shape", "energy"))
+    both = np.empty((2, n, frames, height, width // 2 + 1), np.complex64)
+    np.multiply(spectra[:, :, 0], look[which, 0][:, None], out=both[0])
+    for channel in (1, 2, 3):
+        both[0] += spectra[:, :, channel] * look[which, channel][:, None]
+    np.multiply(spectra[:, :, 4], shape[which][:, None], out=both[1])
+    match, power = scipy.fft.irfft2(both, s=(height, width))
+    opacity = match * (1 / energy)[which][:, None]
+    gain = match * np.minimum(np.maximum(opacity, 0), 1)
     # cosine = match / sqrt(energy * power), compared without the root; the 1 keeps rounding errors from counting
-    alike = gain >= rules.likeness**2 * np.maximum(power, 1)
-    opacity[~alike] = 0
+    opacity *= gain >= rules.likeness**2 * np.maximum(power, 1, out=power)
     return opacity, gain
 
 

@@ -1,24 +1,25 @@
-"""Reading a batch of videos: checks of form, grouping by size, tracking, facts and strict metrics."""
+"""Reading a batch of videos: checks of form, grouping by size, and the order of the measurements."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wan_r1.verification.fidelity import Backgrounds, compare
-from wan_r1.verification.scene import PATCH_KINDS, Scene, SceneError, get_scene, patch_weights, reduce_frames
+from wan_r1.verification.facts import Measurements, judge
+from wan_r1.verification.fidelity import compare
+from wan_r1.verification.scene import Scene, SceneError, get_scene, patch_weights, reduce_frames
 from wan_r1.verification.tracking import Tracks, track
-from wan_r1.verification.verdict import DUPLICATED, LOST, OCCLUDED, TRACKED, StrictRules, Verdict, Violation
+from wan_r1.verification.verdict import StrictRules, Verdict
 from wan_r1.verification.vr_bench import BenchmarkRules, benchmark_metrics
-from wan_r1.verification.walk import Walks, follow_path
+from wan_r1.verification.walk import follow_path
 
 if TYPE_CHECKING:
     from wan_r1.tasks.dataset import Task
 
-_CHUNK_PIXELS = 200_000
+_CHUNK_PIXELS = 400_000
 """Pixels (all frames) read at a time: more does not fit in a core's cache, fewer costs calls."""
 
 
@@ -118,18 +119,17 @@ def _read(videos: list[np.ndarray], tasks: list[Task], of: list[Scene], rules: S
 
     backgrounds = np.stack([scene.background for scene in scenes])
     frames = np.stack([reduce_frames(video, side) for video in videos])
-    difference = frames.transpose(0, 1, 4, 2, 3) - backgrounds[which][:, None]
     for i, scene in enumerate(of):
-        difference[i, :, :, scene.unknown] = 0
+        if scene.unknown.any():
+            frames[i, :, scene.unknown] = np.rint(scene.background[:, scene.unknown]).T[:, None]
+    difference = frames.transpose(0, 1, 4, 2, 3) - backgrounds[which][:, None]
     tracks = track(difference, scenes, which, rules, cell)
-    compared = compare(difference, tracks.position, scenes, which, patch_weights(side, canvas), rules)
+    compared = compare(frames, difference, tracks.position, scenes, which, patch_weights(side, canvas), rules)
     position = _bridge(tracks) / np.float32(cell)
-    speed = np.array([_speed(task, len(video)) for task, video in zip(tasks, videos, strict=True)])
-    walks = follow_path(position, scenes, which, speed, rules)
-    return [
-        _verdict(_One(i, position[i], tracks, compared, walks), of[i], position[i] / canvas, rules)
-        for i in range(len(videos))
-    ]
+    speeds = {id(task): _speed(task, frames.shape[1]) for task in tasks}
+    walks = follow_path(position, scenes, which, np.array([speeds[id(task)] for task in tasks]), rules)
+    measured = Measurements(tracks=tracks, position=position, backgrounds=compared, walks=walks, scenes=of)
+    return judge(measured, rules)
 
 
 def _bridge(tracks: Tracks) -> np.ndarray:
@@ -147,142 +147,3 @@ def _speed(task: Task, frames: int) -> float:
     """The level's speed in cells a frame: the reference's largest step, faster if the video has fewer frames."""
     steps = np.sqrt((np.diff(task.trajectory, axis=0) ** 2).sum(1)) * task.level.canvas
     return float(steps.max(initial=0.0)) * max(1.0, (task.frames - 1) / (frames - 1))
-
-
-@dataclass(frozen=True)
-class _One:
-    """One video's place in the arrays of its batch."""
-
-    index: int
-    position: np.ndarray
-    tracks: Tracks
-    compared: Backgrounds
-    walks: Walks
-
-
-def _verdict(one: _One, scene: Scene, track_of: np.ndarray, rules: StrictRules) -> Verdict:
-    i, tracks = one.index, one.tracks
-    seen, doubled, hidden = tracks.seen[i], tracks.doubled[i], tracks.hidden[i]
-    states = tuple(
-        DUPLICATED if d else TRACKED if s else OCCLUDED if h else LOST
-        for s, d, h in zip(seen.tolist(), doubled.tolist(), hidden.tolist(), strict=True)
-    )
-    violations = _violations(one, scene, rules)
-    end_of_rules = violations[0].frame if violations else len(seen)
-    walk, entered, complete = _walk(one, scene, end_of_rules)
-    matched = 0
-    for k, place in enumerate(complete[1:], 1):
-        if scene.to_goal[place] != scene.steps - k:
-            break
-        matched = k
-    success = not violations and _rests_on_goal(one.position, seen, scene, rules)
-    length = len(complete) - 1
-    return Verdict(
-        em=success and length == scene.steps,
-        sr=success,
-        pr=min(1.0, matched / scene.steps) if scene.steps else float(success),
-        sd=length / scene.steps - 1 if success and scene.steps else None,
-        mf=float(one.compared.fidelity[i]),
-        track=track_of,
-        states=states,
-        violations=violations,
-        walk=walk,
-        walk_frames=entered,
-        moved=len(complete) > 1,
-        end=_on_board(_cell_at(one.position[-1]), scene) if seen[-1] else None,
-    )
-
-
-def _violations(one: _One, scene: Scene, rules: StrictRules) -> tuple[Violation, ...]:
-    """Every broken rule, one a kind and frame, in the order of time."""
-    i, walks, position = one.index, one.walks, one.position
-    frames = len(position)
-    found: list[Violation] = []
-    last = scene.start
-    here = []
-    for f in range(frames):
-        if not np.isnan(position[f, 0]):
-            last = _cell_at(position[f])
-        here.append(_on_board(last, scene))
-
-    def at_frames(kind: str, flags: np.ndarray) -> None:
-        found.extend(Violation(kind=kind, frame=int(f), place=here[f]) for f in np.flatnonzero(flags))
-
-    def at_points(kind: str, flags: np.ndarray) -> None:
-        known: set[int] = set()
-        for k in np.flatnonzero(flags):
-            # A point between two frames belongs to the later one: the rule is broken by getting there.
-            frame = int(-(-k // walks.stride))
-            if frame not in known:
-                known.add(frame)
-                row, column = walks.cell[i, k].tolist()
-                found.append(Violation(kind=kind, frame=frame, place=_on_board((row, column), scene)))
-
-    tracks = one.tracks
-    at_frames("lost", ~tracks.seen[i] & ~tracks.hidden[i])
-    at_frames("duplicate", tracks.doubled[i])
-    at_frames("jump", walks.jump[i])
-    at_frames("too_fast", walks.fast[i])
-    at_points("obstacle", walks.blocked[i])
-    at_points("off_board", walks.off_board[i])
-    at_points("wall", walks.walled[i])
-    at_points("off_path", walks.off_path[i] & ~walks.walled[i])
-    if tracks.seen[i, 0] and _away(position[0], scene.start) > rules.path_tolerance:
-        found.append(Violation(kind="wrong_start", frame=0, place=here[0]))
-    changed = one.compared.changed[i]
-    if changed.any():
-        found.extend(_changes(changed, scene))
-    return tuple(sorted(found, key=lambda violation: violation.frame))
-
-
-def _changes(changed: np.ndarray, scene: Scene) -> list[Violation]:
-    found: dict[tuple[int, int], Violation] = {}
-    for f, p, q in np.argwhere(changed).tolist():
-        kind = int(scene.kinds[p, q])
-        if (f, kind) not in found:
-            place = max(p - 1, 0) // 2, max(q - 1, 0) // 2
-            found[f, kind] = Violation(kind=PATCH_KINDS[kind], frame=f, place=_on_board(place, scene))
-    return list(found.values())
-
-
-def _walk(one: _One, scene: Scene, end_of_rules: int) -> tuple[tuple, tuple, list]:
-    """Cells visited before frame ``end_of_rules``: on the board; the frames they are entered in; on the canvas."""
-    walks = one.walks
-    moments = np.flatnonzero(walks.core[one.index])
-    moments = moments[moments <= (end_of_rules - 1) * walks.stride]
-    cells = walks.cell[one.index, moments]
-    new = np.ones(len(cells), bool)
-    new[1:] = (cells[1:] != cells[:-1]).any(1)
-    complete = [(row, column) for row, column in cells[new].tolist()]
-    entered = tuple(int(-(-k // walks.stride)) for k in moments[new].tolist())
-    if not complete or complete[0] != scene.start:
-        # Nothing counts that does not set out from the start.
-        return (), (), [scene.start]
-    return tuple(_on_board(cell, scene) for cell in complete), entered, complete
-
-
-def _rests_on_goal(position: np.ndarray, seen: np.ndarray, scene: Scene, rules: StrictRules) -> bool:
-    """Whether the last frames rest on the goal: `rest_frames` of them, or all since it was first reached."""
-    with np.errstate(invalid="ignore"):
-        there = seen & (np.hypot(*(position - _centre(scene.goal)).T) <= rules.path_tolerance)
-    if not there[-1]:
-        return False
-    first = int(there.argmax())
-    needed = min(rules.rest_frames, len(there) - first)
-    return bool(there[len(there) - needed :].all())
-
-
-def _centre(cell) -> np.ndarray:
-    return np.array([cell[1] + 0.5, cell[0] + 0.5], np.float32)
-
-
-def _away(position: np.ndarray, cell) -> float:
-    return float(np.hypot(*(position - _centre(cell))))
-
-
-def _cell_at(position: np.ndarray) -> tuple[int, int]:
-    return int(np.floor(position[1])), int(np.floor(position[0]))
-
-
-def _on_board(cell, scene: Scene) -> tuple[int, int]:
-    return cell[0] - scene.offset[0], cell[1] - scene.offset[1]
