@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from wan_r1.tasks.dataset import make_task
-from wan_r1.video_model.tiny import tiny_codec
 from wan_r1.verification import verify
+from wan_r1.video_model.tiny import tiny_codec
 
 
 def test_solutions_survive_the_tiny_codec():

@@ -48,8 +48,8 @@ class StrictRules:
     """Least cosine between what is seen and the player's look, over the player's shape."""
     fidelity_tau: float = 32.0
     """Largest difference of a background pixel's local mean, in any channel, that counts as unchanged. The round trip
-    of a solution through the tiny codec keeps 1.000 of the background at this value; an erased wall of one pixel changes
-    the mean by about 70 over a width of three."""
+    of a solution through the tiny codec keeps 1.000 of the background at this value; an erased wall of one pixel
+    changes the mean by about 70 over a width of three."""
     wall_opacity: float = 0.45
     """Least share of its contrast that a wall, an obstacle or the goal must keep in every frame."""
     patch_tolerance: float = 50.0
