@@ -190,8 +190,10 @@ class SftTrainer:
         em = self._last_em()
         if not em or target == 1 or self.compute_budget is not None:
             return {family: 1.0 / count for family, count in zip(families, counts, strict=True)}
-        missing = {family: max(RARE, 1 - em.get(family, 0.0) / target) for family in families}
-        return {family: missing[family] / count for family, count in zip(families, counts, strict=True)}
+        missing = {family: max(0.0, 1 - em.get(family, 0.0) / target) for family in families}
+        # Squared: families teach each other, so that a leading one goes on rising on few videos of its own.
+        weights = {family: max(RARE, share**2) for family, share in missing.items()}
+        return {family: weights[family] / count for family, count in zip(families, counts, strict=True)}
 
     def _finished(self, em: float) -> bool:
         if self.compute_budget is not None:
