@@ -21,6 +21,7 @@ _START = re.compile(r"Executing task '([^']+)'")
 _END = re.compile(r"Task '([^']+)' finished with status (SUCCESS|FAILURE)")
 _REUSED = re.compile(r"Task (\S+) cache hit")
 _ERROR = re.compile(r"^(?:[A-Za-z_][\w]*\.)*([A-Za-z_]\w*(?:Error|Exception|Diverged|Interrupt|Exit))(?:: (.*))?$")
+_INPUT = re.compile(r'^["{}\[\]]')
 _RUNNER = re.compile(r"^\[KFP Executor|^\d\d:\d\d:\d\d\.\d{3} - ")
 
 
@@ -55,6 +56,7 @@ class Console:
 
     def __init__(self, shown: TextIO, log: Path, stages: list[str]) -> None:
         self.failures: list[Failure] = []
+        self.interrupted = False
         self._shown = shown
         self._log = log.open("a")
         self._progress = re.compile(rf"^(?:{'|'.join(map(re.escape, stages))})\S*  ")
@@ -114,12 +116,12 @@ class Console:
         elif found := _END.search(line):
             self._end(thread, failed=found[2] == "FAILURE")
         elif content and not _RUNNER.match(content):
-            if thread in self._tasks:
+            if thread in self._tasks and not _INPUT.match(content):
                 self._tasks[thread].tail.append(content)
             if self._progress.match(content):
                 task = self._tasks.get(thread)
                 # Two arms of a comparison run at once: the second one's lines say that they are its.
-                numbered = task is not None and task.name.endswith(")")
+                numbered = task is not None and task.name.endswith(")") and ":" not in content.split()[0]
                 self.say(re.sub(r"^\S+", task.name, content) if task and numbered else content)
 
     def _free_name(self, stage: str) -> str:
@@ -134,7 +136,8 @@ class Console:
             return
         if failed:
             self.failures.append(Failure(task=task.name, message=_message(list(task.tail))))
-            self.say(f"{task.name}  failed: {self.failures[-1].message}")
+            if not self.interrupted:
+                self.say(f"{task.name}  failed: {self.failures[-1].message}")
         else:
             self.say(f"{task.name}  done in {clock(time.monotonic() - task.begin)}")
 

@@ -55,18 +55,18 @@ def run(pipeline: BaseComponent, values: dict[str, Any], *, folder: Path, cache:
     run_id = values.get("run_id") or _new_run_id(folder)
     results = folder / run_id
     with contextlib.ExitStack() as stack:
-        results.mkdir(parents=True, exist_ok=True)
         variables = _variables(stack, folder, values)
         stack.enter_context(_environment(variables))
-        # After the server's own handler of SIGTERM, which would end this process without a summary.
-        stack.enter_context(_interruptible())
         values = _completed(pipeline, values, run_id)
         storage_uri = _storage_uri(pipeline, values)
         if "AWS_ENDPOINT_URL" not in variables:
             # The embedded server has proved by its start that it can be written to.
             locations.check_writable(storage_uri)
+        results.mkdir(parents=True, exist_ok=True)
         console = Console(sys.stdout, results / "log.txt", _STAGES)
         stack.callback(console.close)
+        # After the server's own handler of SIGTERM, which would end this process without a summary.
+        stack.enter_context(_interruptible(console))
         console.say(f"run {run_id}: log in {_shown(results / 'log.txt')}, storage {storage_uri}")
         status, error = "SUCCEEDED", None
         outputs: dict[str, Any] = {}
@@ -75,8 +75,8 @@ def run(pipeline: BaseComponent, values: dict[str, Any], *, folder: Path, cache:
                 outputs = _execute(pipeline, values, folder / "pipeline", cache)
         except KeyboardInterrupt:
             status, error = "CANCELED", "interrupted"
-        except RuntimeError as failure:
-            # The local runner tells of a failed task by a RuntimeError alone; the task's own words are in the console.
+        except (RuntimeError, ValueError) as failure:
+            # The local runner tells of a failed task by its own errors alone; the task's words are in the console.
             status, error = "FAILED", console.failures[-1].message if console.failures else str(failure)
         stage = console.failures[0].task if console.failures else next(iter(console.running), None)
         with contextlib.suppress(StorageError):
@@ -198,7 +198,7 @@ def _quiet(console: Console) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
+def _interruptible(console: Console) -> Iterator[None]:
     """Ctrl-C and SIGTERM end the stages that run and unwind this process, however they reached it."""
     unwound = threading.Event()
 
@@ -212,6 +212,7 @@ def _interruptible() -> Iterator[None]:
                         child.terminate()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        console.interrupted = True
         threading.Thread(target=end_stages, daemon=True).start()
         raise KeyboardInterrupt
 

@@ -57,7 +57,7 @@ def test_reused_stages_are_said(console: Console, shown: io.StringIO) -> None:
             "a=1 is bad",
         ),
         (["ValueError: rows are broken:", "row 3", "row 4"], "rows are broken:\nrow 3\nrow 4"),
-        (["one", "two"], "one\ntwo"),
+        (['"uri": "/x"', "}", "one", "two"], "one\ntwo"),
         ([], "it ended without a word; it may have been killed for want of memory"),
     ],
 )
