@@ -93,7 +93,8 @@ class StageConfig:
         for name in values:
             if name not in known:
                 hint = _nearest(name, known)
-                raise ConfigError(f"{cls.PREFIX}{name} is no parameter of {cls.STAGE}; it has: {', '.join(known)}{hint}")
+                fields_text = ", ".join(known)
+                raise ConfigError(f"{cls.PREFIX}{name} is no parameter of {cls.STAGE}; it has: {fields_text}{hint}")
         return cls(**values)
 
     @classmethod

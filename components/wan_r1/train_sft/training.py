@@ -111,32 +111,31 @@ class SftTrainer:
         saved_step = self.state.step if uri else -1
         compute = ComputeClock(model.device, self.state.core_seconds)
         shares = self._family_shares()
-        progress = Progress(config.STAGE, total=config.steps, start=self._done_steps())
         em = min(self._last_em().values(), default=0.0)
-        while not self._finished(em):
-            with compute.running():
-                loss, norm = self._step(accelerator, transformer, optimizer, shares, uri)
-            state = self.state
-            state.step += 1
-            state.core_seconds = compute.seconds
-            entry = {"step": state.step, "loss": loss, "grad_norm": norm, "core_seconds": state.core_seconds}
-            if state.step % config.validate_every == 0:
-                with using(model.transformer, state.ema):
-                    result = validate(model, self.validation, steps=config.validation_steps, seed=config.seed)
-                em = min(result.em.values())
-                entry |= {f"em/{family}": value for family, value in result.em.items()} | {"mf": result.mean_mf}
-                on_validation(state.step, result)
-            state.log.append(entry)
-            if state.step % config.validate_every == 0:
-                shares = self._family_shares()
-            progress.update(self._done_steps(), loss=loss, em=em)
-            if state.step % config.checkpoint_every == 0:
-                uri, saved_step = self._save(model.transformer, optimizer), state.step
+        with Progress(config.STAGE, total=config.steps, start=self._done_steps()) as progress:
+            while not self._finished(em):
+                with compute.running():
+                    loss, norm = self._step(accelerator, transformer, optimizer, shares, uri)
+                state = self.state
+                state.step += 1
+                state.core_seconds = compute.seconds
+                entry = {"step": state.step, "loss": loss, "grad_norm": norm, "core_seconds": state.core_seconds}
+                if state.step % config.validate_every == 0:
+                    with using(model.transformer, state.ema):
+                        result = validate(model, self.validation, steps=config.validation_steps, seed=config.seed)
+                    em = min(result.em.values())
+                    entry |= {f"em/{family}": value for family, value in result.em.items()} | {"mf": result.mean_mf}
+                    on_validation(state.step, result)
+                state.log.append(entry)
+                if state.step % config.validate_every == 0:
+                    shares = self._family_shares()
+                progress.update(self._done_steps(), loss=loss, em=em)
+                if state.step % config.checkpoint_every == 0:
+                    uri, saved_step = self._save(model.transformer, optimizer), state.step
         if saved_step != self.state.step:
             uri = self._save(model.transformer, optimizer)
         for name, parameter in trainable(model.transformer).items():
             parameter.data.copy_(self.state.ema[name])
-        progress.close()
         return uri
 
     @property

@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any, Self
 
 
+class ModelReferenceError(ValueError):
+    """A file is no model reference. The message names it and what it should be."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelReference:
     """A small JSON file that names a diffusers pipeline folder and the checkpoint to lay over it.
@@ -39,13 +43,13 @@ class ModelReference:
         """Read a reference.
 
         Raises:
-            ValueError: if the file is no model reference, naming it and what it should be.
+            ModelReferenceError: if the file is no model reference, naming it and what it should be.
         """
         try:
             content = json.loads(Path(path).read_text())
             return cls(**content)
         except (OSError, ValueError, TypeError) as error:
-            raise ValueError(
+            raise ModelReferenceError(
                 f"{path} is no model reference ({error}); expected the JSON file that prepare_model, train_sft or "
                 "train_grpo writes"
             ) from error
