@@ -17,5 +17,7 @@ def test_every_parameter_of_the_pipeline_is_in_the_readme():
 
 
 def test_the_results_are_those_of_the_committed_run():
-    results = json.loads((ROOT / "tests" / "benchmarks" / "demo" / "results.json").read_text())
-    assert results_table(results) in README, "run `python pipelines/readme.py` after a new demo run was committed"
+    shown = README.partition("<!-- results -->")[2].partition("<!-- end of results -->")[0].strip()
+    committed = ROOT / "tests" / "benchmarks" / "demo" / "results.json"
+    expected = results_table(json.loads(committed.read_text())) if committed.exists() else ""
+    assert shown == expected, "run `python pipelines/readme.py` after a new demo run was committed"
