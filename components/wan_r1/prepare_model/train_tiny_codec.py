@@ -174,7 +174,8 @@ def train(
                 flush=True,
             )
     codec.load_state_dict(averages)
-    codec.register_to_config(**_latent_statistics(codec, data[:512]))
+    # A name instead of the folder that the training started from.
+    codec.register_to_config(_name_or_path="wan-r1/tiny", **_latent_statistics(codec, data[:512]))
     codec.save_pretrained(output)
     return codec
 
