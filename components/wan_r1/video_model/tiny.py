@@ -75,7 +75,10 @@ def assets() -> Path:
 
 def tiny_codec() -> AutoencoderKLWan:
     """The shipped, trained codec."""
-    return AutoencoderKLWan.from_pretrained(assets() / "vae")
+    codec = AutoencoderKLWan.from_pretrained(assets() / "vae")
+    # Otherwise the folder of this installation would be saved with every model made from it.
+    codec.register_to_config(_name_or_path="wan-r1/tiny")
+    return codec
 
 
 def tiny_pipeline(seed: int) -> WanImageToVideoPipeline:
