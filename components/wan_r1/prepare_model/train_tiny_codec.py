@@ -11,8 +11,8 @@ saturated pixels, and weighs the pixels of player and goal more in every frame: 
 looks for. A pixel that the player passes counts in all frames, or ghosts of it before and after would cost nothing.
 
 The second command also pulls the later latents of unchanged places to zero. The decoder has their look from the first
-frame; what remains is where something moves. Whether the transformer learns faster on such a code is not settled: the one
-comparison with equal settings ended after 800 steps, before either had learned much.
+frame; what remains is where something moves. Whether the transformer learns faster on such a code is not settled: the
+one comparison with equal settings ended after 800 steps, before either had learned much.
 """
 
 from __future__ import annotations
