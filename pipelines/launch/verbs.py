@@ -11,6 +11,7 @@ from kfp import compiler
 from kfp.dsl.base_component import BaseComponent
 
 from launch import parameters
+from launch.api import ENDPOINT, TOKEN, Api, ApiError
 from wan_r1.config import ConfigError
 from wan_r1.storage import StorageError
 
@@ -24,9 +25,9 @@ def main(pipeline: BaseComponent, script: str, words: list[str] | None = None) -
         words: the command line; by default the process's own.
 
     Returns:
-        0 if all went well, 1 if a run failed, 2 if a parameter or the storage is wrong, 130 after Ctrl-C.
+        0 if all went well, 1 if a run failed, 2 if a parameter, the storage or Kubeflow refused, 130 after Ctrl-C.
     """
-    given = _parser(pipeline, script).parse_args(words)
+    given = _parse(_parser(pipeline, script), words)
     try:
         if given.verb == "compile":
             path = compile_pipeline(pipeline, Path(given.output or Path(script).with_suffix(".yaml")))
@@ -35,13 +36,21 @@ def main(pipeline: BaseComponent, script: str, words: list[str] | None = None) -
         values = parameters.parse(pipeline, given.parameters)
         parameters.check(pipeline, values)
         if given.verb == "submit":
-            from launch.submit import submit
+            from launch.submit import Submission, submit
 
-            return submit(pipeline, values, endpoint=given.endpoint, experiment=given.experiment)
+            submission = Submission(
+                experiment=given.experiment,
+                namespace=given.namespace,
+                service_account=given.service_account,
+                pipeline_root=given.pipeline_root,
+                cache=not given.no_cache,
+                watch=given.watch,
+            )
+            return submit(lambda: _api(given), pipeline, values, submission)
         from launch.local_run import run
 
         return run(pipeline, values, folder=Path(given.folder), cache=not given.no_cache)
-    except (ConfigError, StorageError) as error:
+    except (ConfigError, StorageError, ApiError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -67,6 +76,20 @@ def compile_pipeline(pipeline: BaseComponent, path: Path) -> Path:
     return path
 
 
+def _parse(parser: argparse.ArgumentParser, words: list[str] | None) -> argparse.Namespace:
+    """The command line, whose parameters may stand before, between and after the options."""
+    given, rest = parser.parse_known_args(words)
+    if unknown := [word for word in rest if word.startswith("-")]:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if rest:
+        given.parameters += rest
+    return given
+
+
+def _api(given: argparse.Namespace) -> Api:
+    return Api(given.endpoint, token_file=given.token_file, timeout=given.timeout, ca=given.ca)
+
+
 def _parser(pipeline: BaseComponent, script: str) -> argparse.ArgumentParser:
     inputs = pipeline.component_spec.inputs or {}
     lines = []
@@ -87,7 +110,17 @@ def _parser(pipeline: BaseComponent, script: str) -> argparse.ArgumentParser:
     one.add_argument("--no-cache", action="store_true", help="run every stage, whatever earlier runs left")
     one.add_argument("parameters", nargs="*", metavar="name=value")
     one = verbs.add_parser("submit", help="send the pipeline to Kubeflow Pipelines")
-    one.add_argument("--endpoint", help="URL of the Kubeflow Pipelines API; by default as the KFP client finds it")
-    one.add_argument("--experiment", default="wan-r1", help="experiment of the run (default: wan-r1)")
+    text = f"URL of Kubeflow Pipelines (default: {ENDPOINT}, the pod's own cluster, or the kubeconfig)"
+    one.add_argument("--endpoint", metavar="URL", help=text)
+    one.add_argument("--experiment", "-e", default="wan-r1", help="experiment of the run (default: wan-r1)")
+    one.add_argument("--namespace", help="your namespace, where Kubeflow has several users")
+    one.add_argument("--service-account", help="service account of the run's pods (default: the cluster's)")
+    one.add_argument("--pipeline-root", metavar="URI", help="where Kubeflow keeps artifacts (default: the cluster's)")
+    one.add_argument("--no-cache", action="store_true", help="run every stage, whatever earlier runs left")
+    one.add_argument("--watch", "-w", action="store_true", help="follow the run to its end")
+    text = f"file with a bearer token, read anew for each request (default: the variable {TOKEN})"
+    one.add_argument("--token-file", type=Path, metavar="FILE", help=text)
+    one.add_argument("--ca", type=Path, metavar="FILE", help="CA certificates to trust")
+    one.add_argument("--timeout", type=float, default=30.0, help="seconds for each request (default: 30)")
     one.add_argument("parameters", nargs="*", metavar="name=value")
     return parser
