@@ -146,6 +146,15 @@ def test_textures_alternate_within_each_difficulty() -> None:
     assert places == [("easy", "plain"), ("medium", "plain"), ("easy", "night"), ("medium", "night")]
 
 
+def test_held_out_textures_are_for_testing_alone() -> None:
+    config = tiny(textures=["wood", "plain"], test_textures=["carpet", "marble", "wood"])
+    textures = {split: {config.place(split, index)[1] for index in range(40)} for split in SPLITS}
+    assert textures["test"] == textures["harder"] == {"carpet", "marble", "wood"}
+    assert all(textures[split] == {"wood", "plain"} for split in ("train", "validation", "prompts"))
+    with pytest.raises(ConfigError, match=r"tasks_textures=\('carpet',\) .*one or more of brick, meadow, night, plain"):
+        tiny(textures=["carpet"])
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -163,7 +172,8 @@ def test_textures_alternate_within_each_difficulty() -> None:
         ({"canvas": 3}, r"tasks_canvas=3 is not allowed; expected a whole number from 4 to 64, such as 8"),
         ({"families": ["regular", "pacman"]}, r"tasks_families=.*expected one or more of regular, trapfield"),
         ({"families": []}, r"tasks_families=\(\) is not allowed"),
-        ({"textures": ["plain", "plain"]}, r"tasks_textures=.*expected one or more of night, plain, each once"),
+        ({"textures": ["plain", "plain"]}, r"tasks_textures=.*expected one or more of brick, .*wood, each once"),
+        ({"test_textures": ["velvet"]}, r"tasks_test_textures=.*expected one or more of brick, carpet, .*each once"),
         ({"harder_difficulties": ["extreme"]}, r"tasks_harder_difficulties=.*one or more of easy, hard, medium"),
         ({"train_levels": -1}, r"tasks_train_levels=-1 is not allowed; expected a whole number from 0"),
         ({f"{split}_levels": 0 for split in SPLITS}, r"no split has any level; .* such as tasks_train_levels=16"),

@@ -161,7 +161,7 @@ FAULTS: list[tuple[str, Callable[[dict[str, Any]], None]]] = [
     ("video_readable", put("video", {"bytes": b"nothing", "path": None})),
     ("video_readable", shorten_video),
     ("video_true", repaint),
-    ("texture_known", put("texture", "wood")),
+    ("texture_known", put("texture", "velvet")),
     ("difficulty_known", put("difficulty", "extreme")),
     ("frames_of_codec", put("frames", 10)),
     ("height_in_range", put("height", 16)),

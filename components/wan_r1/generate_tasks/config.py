@@ -14,7 +14,7 @@ from wan_r1.tasks.family import DIFFICULTIES, MIN_CANVAS
 from wan_r1.tasks.render import MIN_CELL
 from wan_r1.tasks.schema import SPLITS
 from wan_r1.tasks.task import room_for_steps
-from wan_r1.tasks.textures import TEXTURES
+from wan_r1.tasks.textures import HELD_OUT, TEXTURES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,10 @@ class GenerateTasksConfig(StageConfig):
     families: tuple[str, ...] = ("regular", "trapfield")
     """Families of levels; see `wan_r1.tasks.families`."""
     textures: tuple[str, ...] = ("plain", "night")
-    """Textures; see `wan_r1.tasks.textures`."""
+    """Textures of every split that something is learned from, and of the others unless they have their own."""
+    test_textures: tuple[str, ...] = ()
+    """Textures of the splits `test` and `harder`, such as the ones held out from training (carpet, marble); empty takes
+    those of training."""
 
     train_levels: int = 1024
     """Levels per family with a demonstration, for supervised fine-tuning (VR-Bench has 360 a texture)."""
@@ -77,7 +80,9 @@ class GenerateTasksConfig(StageConfig):
     def validate(self) -> None:
         """Check every value that can be checked without making a level."""
         self._check_names("families", FAMILIES)
-        self._check_names("textures", TEXTURES)
+        self._check_names("textures", set(TEXTURES) - set(HELD_OUT))
+        if self.test_textures:
+            self._check_names("test_textures", TEXTURES)
         for split in SPLITS:
             self._check_names(f"{split}_difficulties", DIFFICULTIES)
             self.require(f"{split}_levels", self.levels(split) >= 0, "a whole number from 0")
@@ -117,7 +122,8 @@ class GenerateTasksConfig(StageConfig):
         """(difficulty, texture) of the level at ``index`` of a split, which is the same for every family."""
         difficulties = self.difficulties(split)
         round_, within = divmod(index, len(difficulties))
-        return difficulties[within], self.textures[round_ % len(self.textures)]
+        textures = (self.test_textures if split in ("test", "harder") else ()) or self.textures
+        return difficulties[within], textures[round_ % len(textures)]
 
     @property
     def max_steps(self) -> int:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from wan_r1.config import ConfigError
 from wan_r1.tasks.level import GridLevel
-from wan_r1.tasks.textures import Colour, Texture
+from wan_r1.tasks.patterns import pattern_tile
+from wan_r1.tasks.textures import Colour, Material, Texture
 
 PLAYER_DIAMETER = 0.6
 """Diameter of the player's disc, in cells."""
@@ -55,12 +56,13 @@ def draw_background(level: GridLevel, texture: Texture, size: int, *, checkered:
     cell = cell_pixels(size, level.canvas)
     top, left = level.offset[0] * cell, level.offset[1] * cell
     bottom, right = top + level.rows * cell, left + level.columns * cell
-    image = np.empty((size, size, 3), np.uint8)
-    image[:] = texture.outside
-    image[top:bottom, left:right] = texture.floor
+    image = surface(texture.outside, texture.outside_material, size, cell).copy()
+    board = image[top:bottom, left:right]
+    board[:] = surface(texture.floor, texture.floor_material, size, cell)[: bottom - top, : right - left]
     if checkered:
-        odd = np.add.outer(np.arange(level.rows), np.arange(level.columns)) % 2 == 1
-        image[top:bottom, left:right][odd.repeat(cell, 0).repeat(cell, 1)] = texture.odd_floor
+        odd = (np.add.outer(np.arange(level.rows), np.arange(level.columns)) % 2 == 1).repeat(cell, 0).repeat(cell, 1)
+        shade = np.subtract(texture.odd_floor, texture.floor)
+        board[odd] = np.clip(board[odd] + shade, 0, 255).astype(np.uint8)
 
     for row, column in level.blocked:
         corner = top + row * cell, left + column * cell
@@ -68,16 +70,29 @@ def draw_background(level: GridLevel, texture: Texture, size: int, *, checkered:
         _blend(image, corner, _cross_coverage(cell), texture.trap_mark)
     _blend(image, (top + level.goal[0] * cell, left + level.goal[1] * cell), _goal_coverage(cell), texture.goal)
 
+    wall = surface(texture.wall, texture.wall_material, size, cell)
     for edge in (top, bottom):
-        _line(image, edge, left, right, cell, texture.wall, vertical=False)
+        _line(image, edge, left, right, cell, wall, vertical=False)
     for edge in (left, right):
-        _line(image, edge, top, bottom, cell, texture.wall, vertical=True)
+        _line(image, edge, top, bottom, cell, wall, vertical=True)
     for row, column in level.right_walls:
         y = top + row * cell
-        _line(image, left + (column + 1) * cell, y, y + cell, cell, texture.wall, vertical=True)
+        _line(image, left + (column + 1) * cell, y, y + cell, cell, wall, vertical=True)
     for row, column in level.down_walls:
         x = left + column * cell
-        _line(image, top + (row + 1) * cell, x, x + cell, cell, texture.wall, vertical=False)
+        _line(image, top + (row + 1) * cell, x, x + cell, cell, wall, vertical=False)
+    return image
+
+
+@lru_cache(maxsize=64)
+def surface(colour: Colour, material: Material | None, size: int, cell: int) -> NDArray[np.uint8]:
+    """A frame of ``size x size`` pixels covered with a material, the same in every cell; not to be written to."""
+    tile = np.broadcast_to(np.array(colour, np.uint8), (cell, cell, 3))
+    if material is not None:
+        share = pattern_tile(material.pattern, cell)[..., None]
+        tile = np.rint(np.array(colour) + share * np.subtract(material.grain, colour)).astype(np.uint8)
+    image = np.tile(tile, (size // cell, size // cell, 1))
+    image.flags.writeable = False
     return image
 
 
@@ -118,16 +133,15 @@ def draw_player(
     return video
 
 
-def _line(image: np.ndarray, edge: int, begin: int, end: int, cell: int, colour: Colour, *, vertical: bool) -> None:
-    """A wall centred on the pixel edge ``edge``, from ``begin`` to ``end`` and the corners there, kept in the frame."""
+def _line(image: np.ndarray, edge: int, begin: int, end: int, cell: int, wall: np.ndarray, *, vertical: bool) -> None:
+    """A wall centred on the pixel edge ``edge``, from ``begin`` to ``end`` and the corners there, kept in the frame;
+    ``wall`` is a frame covered with what it is made of."""
     size = image.shape[0]
     width = max(1, round(WALL_WIDTH * cell))
     across = min(max(edge - width // 2, 0), size - width)
     along = slice(max(begin - width // 2, 0), min(end - width // 2 + width, size))
-    if vertical:
-        image[along, across : across + width] = colour
-    else:
-        image[across : across + width, along] = colour
+    place = (along, slice(across, across + width)) if vertical else (slice(across, across + width), along)
+    image[place] = wall[place]
 
 
 def _blend(image: np.ndarray, corner: tuple[int, int], coverage: np.ndarray, colour: Colour) -> None:
