@@ -207,7 +207,7 @@ def test_a_new_family_is_one_short_module(tmp_path: Path, monkeypatch: pytest.Mo
     found = families._discover()
     monkeypatch.delitem(sys.modules, "wan_r1.tasks.families.corridor")
     assert len(CORRIDOR.splitlines()) < 40
-    assert sorted(found) == ["corridor", "regular", "trapfield"]
+    assert {"corridor", "regular", "trapfield"} <= set(found)
     monkeypatch.setitem(families.FAMILIES, "corridor", found["corridor"])
     tasks = tasks_of("corridor", "train", 4)
     write_tasks(tasks, tmp_path / "data" / "a.parquet")

@@ -17,9 +17,10 @@ from wan_r1.tasks.family import DIFFICULTIES
 from wan_r1.tasks.level import GridLevel
 from wan_r1.tasks.task import SPLIT_SHARES, make_level, room_for_steps, split_of
 
+GRID = ("regular", "trapfield")
 LEVELS = st.builds(
     make_level,
-    st.sampled_from(sorted(FAMILIES)),
+    st.sampled_from(GRID),
     st.sampled_from(DIFFICULTIES),
     seed=st.integers(0, 2**40),
     split=st.sampled_from(sorted(SPLIT_SHARES)),
@@ -69,7 +70,7 @@ def test_neighbours_agree_with_single_steps_and_the_state_round_trips(level: Gri
     assert again == level and again.level_id == level.level_id
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("family", GRID)
 @pytest.mark.parametrize(
     ("canvas", "sides"), [(4, (3, 3, 4)), (5, (3, 3, 5)), (8, (3, 5, 7)), (12, (5, 8, 11)), (16, (7, 11, 15))]
 )
@@ -123,7 +124,7 @@ def test_no_level_is_longer_than_the_video_has_room_for(level: GridLevel) -> Non
 
 
 def test_max_steps_bounds_the_solution() -> None:
-    for family in FAMILIES.values():
+    for family in [FAMILIES[name] for name in GRID]:
         fewest = family.shortest_allowed("hard", 4)
         for seed in range(10):
             assert family.generate(np.random.default_rng(seed), "hard", 4, fewest).solve().steps == fewest
@@ -149,8 +150,8 @@ def test_a_level_is_a_pure_function_of_its_place() -> None:
 def test_the_levels_of_version_one_stay_as_they_are() -> None:
     """A change here changes every data set: raise SCHEMA_VERSION with it."""
     place = {"seed": 0, "split": "train", "index": 0, "canvas": 4, "max_steps": 8}
-    ids = {name: make_level(name, "hard", **place).level_id for name in sorted(FAMILIES)}
-    assert {name: ids[name] for name in ("regular", "trapfield")} == LEVEL_IDS
+    ids = {name: make_level(name, "hard", **place).level_id for name in LEVEL_IDS}
+    assert ids == LEVEL_IDS
 
 
 LEVEL_IDS = {"regular": "054281d946acce52", "trapfield": "138be2cf0b853c4a"}
@@ -172,7 +173,7 @@ def test_split_shares_are_what_the_hash_gives() -> None:
 
 
 def test_unknown_names_are_refused_with_those_there_are() -> None:
-    with pytest.raises(ConfigError, match="family='regula' is unknown; allowed: regular, trapfield"):
+    with pytest.raises(ConfigError, match=r"family='regula' is unknown; allowed: .*regular, .*trapfield"):
         get_family("regula")
     with pytest.raises(ConfigError, match="difficulty='extreme' is unknown; allowed: easy, medium, hard"):
         FAMILIES["regular"].generate(np.random.default_rng(0), "extreme", 4)

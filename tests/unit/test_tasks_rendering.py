@@ -17,6 +17,7 @@ from wan_r1.tasks.patterns import PATTERNS, pattern_tile
 from wan_r1.tasks.task import Task, make_task
 from wan_r1.tasks.textures import HELD_OUT, TEXTURES, Material, get_texture
 
+GRID = ("regular", "trapfield")
 SIZES = [(32, 4), (64, 4), (96, 8), (125, 5), (256, 16)]
 
 
@@ -51,7 +52,7 @@ def player_centres(task: Task) -> np.ndarray:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    family=st.sampled_from(sorted(FAMILIES)),
+    family=st.sampled_from(GRID),
     difficulty=st.sampled_from(DIFFICULTIES),
     texture=st.sampled_from(sorted(TEXTURES)),
     size=st.sampled_from(SIZES),
@@ -78,7 +79,7 @@ def test_the_video_keeps_the_rules_frame_by_frame(
 
 
 @settings(max_examples=20, deadline=None)
-@given(family=st.sampled_from(sorted(FAMILIES)), size=st.sampled_from(SIZES), index=st.integers(0, 10**6))
+@given(family=st.sampled_from(GRID), size=st.sampled_from(SIZES), index=st.integers(0, 10**6))
 def test_only_the_player_changes_and_the_first_frame_is_frame_zero(
     family: str, size: tuple[int, int], index: int
 ) -> None:
@@ -166,7 +167,7 @@ def test_a_level_looks_alike_at_every_size() -> None:
 
 
 def test_prompts_use_the_texture_s_words() -> None:
-    for family in FAMILIES.values():
+    for family in [FAMILIES[name] for name in GRID]:
         for texture in TEXTURES.values():
             prompt = family.prompt(texture)
             assert texture.player_noun in prompt and texture.goal_noun in prompt

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from wan_r1.config import ConfigError, StageConfig
 from wan_r1.tasks.families import FAMILIES
-from wan_r1.tasks.family import DIFFICULTIES, MIN_CANVAS
+from wan_r1.tasks.family import DIFFICULTIES
 from wan_r1.tasks.render import MIN_CELL
 from wan_r1.tasks.schema import SPLITS
 from wan_r1.tasks.task import room_for_steps
@@ -91,7 +91,13 @@ class GenerateTasksConfig(StageConfig):
 
         good = max(5, 4 * round((self.frames - 1) / 4) + 1)
         self.require("frames", self.frames >= 5 and self.frames % 4 == 1, f"4k + 1 from 5 on, such as {good}")
-        self.require("canvas", MIN_CANVAS <= self.canvas <= 64, f"a whole number from {MIN_CANVAS} to 64, such as 8")
+        least, family = max((FAMILIES[name].smallest_canvas, name) for name in self.families)
+        self.require(
+            "canvas",
+            least <= self.canvas <= 64,
+            f"a whole number from {least} to 64, such as {max(least, 8)} (the family {family} needs at least {least}, "
+            f"and so at least {MIN_CELL * least} px)",
+        )
         suits = self.height % self.canvas == 0 and self.height // self.canvas >= MIN_CELL and self.height <= 1024
         cell = min(max(MIN_CELL, round(self.height / self.canvas)), 1024 // self.canvas)
         self.require(

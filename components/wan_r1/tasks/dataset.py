@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from wan_r1.config import ConfigError
 from wan_r1.tasks.families import FAMILIES
-from wan_r1.tasks.level import GridLevel
+from wan_r1.tasks.level import Level
 from wan_r1.tasks.schema import SPLITS, TASK_SCHEMA, DataContractError, schema_faults
 from wan_r1.tasks.task import Task, make_level, make_task, room_for_steps, split_of
 from wan_r1.tasks.video import MediaError, decode_image, decode_video, encode_image, encode_video
@@ -184,14 +184,14 @@ def decode_task(values: Mapping[str, Any], place: str) -> Task:
             width=values["width"],
             fps=values["fps"],
             level=decode_level(values["family"], values["state"]),
-            solution=tuple((row, column) for row, column in values["solution"]),
+            solution=tuple(tuple(place) for place in values["solution"]),
             trajectory=np.array(values["trajectory"], np.float32).reshape(-1, 2),
         )
     except (MediaError, ValueError, TypeError) as error:
         raise DataContractError(f"{place}, level {values['level_id']}: {error}") from error
 
 
-def decode_level(family: str, state: str) -> GridLevel:
+def decode_level(family: str, state: str) -> Level:
     """The level of a row.
 
     Raises:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wan_r1.config import ConfigError
-from wan_r1.tasks.level import MOVES, Cell, GridLevel
+from wan_r1.tasks.level import MOVES, Cell, GridLevel, Level
 from wan_r1.tasks.render import cell_pixels, draw_background, draw_player
 from wan_r1.tasks.textures import Texture
 
@@ -34,28 +34,28 @@ class Family(Protocol):
     """The interface of a family."""
 
     name: str
+    smallest_canvas: int
+    """Fewest cells per side of the frame for which it can make levels."""
 
-    def generate(
-        self, rng: np.random.Generator, difficulty: str, canvas: int, max_steps: int | None = None
-    ) -> GridLevel:
-        """A level with exactly one shortest solution, of at most ``max_steps`` moves."""
+    def generate(self, rng: np.random.Generator, difficulty: str, canvas: int, max_steps: int | None = None) -> Level:
+        """A level with exactly one shortest solution, which takes the time of at most ``max_steps`` cells."""
 
-    def from_state(self, state: Mapping[str, Any]) -> GridLevel:
+    def from_state(self, state: Mapping[str, Any]) -> Level:
         """The level that the ``state`` column describes; `ValueError` if it describes none."""
 
     def render(
-        self, level: GridLevel, texture: Texture, positions: NDArray[np.floating] | None, size: int
+        self, level: Level, texture: Texture, positions: NDArray[np.floating] | None, size: int
     ) -> NDArray[np.uint8]:
         """Frames ``[F, H, W, 3]`` with the player at ``positions`` ``[F, 2]``; ``None``: one without the player."""
 
     def prompt(self, texture: Texture) -> str:
         """What the video model is told."""
 
-    def trajectory(self, level: GridLevel, frames: int, steps_per_frame: float) -> NDArray[np.float32]:
+    def trajectory(self, level: Level, frames: int, steps_per_frame: float) -> NDArray[np.float32]:
         """Player centre (x, y) per frame as fractions of the frame, ``[F, 2]``, ending at rest on the goal."""
 
     def shortest_allowed(self, difficulty: str, canvas: int) -> int:
-        """Fewest moves a level of this difficulty may have: what a video must at least have room for."""
+        """Length in cells of the shortest solution of this difficulty: what a video must at least have room for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +73,7 @@ class GridFamily:
     """Base of the families on a grid."""
 
     name: ClassVar[str]
+    smallest_canvas: ClassVar[int] = MIN_CANVAS
     checkered: ClassVar[bool] = False
     """Whether every other cell of the floor is shaded, for families whose cells no walls show."""
 

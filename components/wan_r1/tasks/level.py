@@ -1,4 +1,4 @@
-"""A level on a grid: its geometry, its rules and its shortest solutions.
+"""What a level is, and levels on a grid: their geometry, their rules and their shortest solutions.
 
 Positions are fractions of the frame's width and height (x right, y down) unless a name says otherwise; a cell is
 ``(row, column)``. Geometry does not depend on the resolution, so one level renders from 32 to 1024 px.
@@ -8,14 +8,71 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 Cell = tuple[int, int]
 
+Place = tuple[int, ...]
+"""Where a player can stop: a cell of a grid, a junction of roads ``(number,)``, a cube ``(x, y, z)``."""
+
 MOVES: dict[str, Cell] = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
+
+
+class Level(Protocol):
+    """What the data set, its contract and verification need to know of a level, whatever its family."""
+
+    @property
+    def family(self) -> str:
+        """Name of the family that made it."""
+
+    @property
+    def canvas(self) -> int:
+        """Cells per side of the frame: its unit of length and of speed."""
+
+    @property
+    def cell_size(self) -> float:
+        """Side of a cell as a fraction of the frame's side."""
+
+    @property
+    def start(self) -> Place:
+        """Where the player starts."""
+
+    @property
+    def goal(self) -> Place:
+        """Where it should stop."""
+
+    @property
+    def level_id(self) -> str:
+        """Content hash, 16 hexadecimal digits."""
+
+    @property
+    def layout_id(self) -> str:
+        """Content hash of the level wherever it lies on the canvas; decides its split."""
+
+    @property
+    def solution(self) -> Solution | None:
+        """The shortest way; ``None`` if there is none."""
+
+    def solve(self) -> Solution:
+        """The same, of a level that must have one; `ValueError` otherwise."""
+
+    def center(self, place: Place, /) -> tuple[float, float]:
+        """Where the player's centre is shown when it stands at a place, (x, y) as fractions of the frame."""
+
+    def open_between(self, a: Place, b: Place, /) -> bool:
+        """Whether one move from ``a`` to ``b`` keeps the rules."""
+
+    def route(self, path: Sequence[Place], /) -> NDArray[np.float64]:
+        """The line that the player's centre follows through places one move apart, ``[points, 2]`` as `center`."""
+
+    def to_state(self) -> dict[str, object]:
+        """The level as plain JSON values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +142,7 @@ class GridLevel:
     def _down(self) -> frozenset[Cell]:
         return frozenset(self.down_walls)
 
-    def center(self, cell: Cell) -> tuple[float, float]:
+    def center(self, cell: Place) -> tuple[float, float]:
         """Centre ``(x, y)`` of a cell, as fractions of the frame."""
         row, column = cell
         return (
@@ -93,11 +150,15 @@ class GridLevel:
             (self.offset[0] + row + 0.5) / self.canvas,
         )
 
-    def contains(self, cell: Cell) -> bool:
+    def route(self, path: Sequence[Place]) -> NDArray[np.float64]:
+        """Centres of the cells of a path, ``[cells, 2]``: between them the player goes straight."""
+        return np.array([self.center(cell) for cell in path], np.float64).reshape(-1, 2)
+
+    def contains(self, cell: Place) -> bool:
         """Whether the cell lies on the board."""
         return 0 <= cell[0] < self.rows and 0 <= cell[1] < self.columns
 
-    def open_between(self, a: Cell, b: Cell) -> bool:
+    def open_between(self, a: Place, b: Place) -> bool:
         """Whether one step from cell ``a`` to its neighbour ``b`` keeps the rules (no wall, no trap, on the board)."""
         if not (self.contains(a) and self.contains(b)) or b in self._blocked or a in self._blocked:
             return False
@@ -198,9 +259,9 @@ class GridLevel:
 
 @dataclass(frozen=True, kw_only=True)
 class Solution:
-    """A shortest solution: its cells from start to goal, and the number of equally short ones (`count`)."""
+    """A shortest solution: its places from start to goal, and the number of equally short ones (`count`)."""
 
-    path: tuple[Cell, ...]
+    path: tuple[Place, ...]
     count: int
 
     @property

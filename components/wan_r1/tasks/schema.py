@@ -44,7 +44,11 @@ _FIELDS = pa.schema(
         _field("width", pa.int32(), "pixels"),
         _field("fps", pa.float32(), "frames per second"),
         _field("state", pa.string(), "the level as JSON"),
-        _field("solution", pa.list_(pa.list_(pa.int32())), "places from start to goal; (row, column) in grid families"),
+        _field(
+            "solution",
+            pa.list_(pa.list_(pa.int32())),
+            "places from start to goal, such as (row, column)",
+        ),
         _field("steps", pa.int32(), "moves of the shortest solution"),
         _field("shortest_solutions", pa.int64(), "number of equally short solutions; 1 by contract"),
         _field(

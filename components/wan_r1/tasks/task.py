@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wan_r1.config import ConfigError
 from wan_r1.tasks.families import get_family
-from wan_r1.tasks.level import Cell, GridLevel
+from wan_r1.tasks.level import Level, Place
 from wan_r1.tasks.schema import SPLITS
 from wan_r1.tasks.textures import get_texture
 
@@ -38,7 +38,7 @@ class Task:
         width: W.
         fps: frames per second.
         level: the level.
-        solution: cells from start to goal.
+        solution: places from start to goal.
         trajectory: player centre (x, y) per frame, fractions of the frame, ``[F, 2]``.
     """
 
@@ -55,8 +55,8 @@ class Task:
     height: int
     width: int
     fps: float
-    level: GridLevel
-    solution: tuple[Cell, ...]
+    level: Level
+    solution: tuple[Place, ...]
     trajectory: NDArray[np.float32]
 
 
@@ -72,7 +72,7 @@ def split_of(layout_id: str) -> str:
 
 def make_level(
     family: str, difficulty: str, *, seed: int, split: str, index: int, canvas: int, max_steps: int, attempt: int = 0
-) -> GridLevel:
+) -> Level:
     """The level of one place in a data set: a pure function of its arguments.
 
     Args:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from wan_r1.tasks.dataset import decode_level
 from wan_r1.tasks.families import FAMILIES
-from wan_r1.tasks.level import Cell, GridLevel
+from wan_r1.tasks.level import Level, Place
 from wan_r1.tasks.render import PLAYER_DIAMETER
 from wan_r1.tasks.textures import TEXTURES
 from wan_r1.tasks.video import MediaError, decode_image, decode_video
@@ -78,7 +78,7 @@ def row_facts(values: Mapping[str, Any], *, lossless: bool) -> dict[str, Any]:
     return {**row.facts, "layout_id": level.layout_id if level else None, "notes": "; ".join(row.notes)}
 
 
-def _level(row: _Row, values: Mapping[str, Any]) -> GridLevel | None:
+def _level(row: _Row, values: Mapping[str, Any]) -> Level | None:
     try:
         level = decode_level(values["family"], values["state"])
     except (ValueError, TypeError) as error:
@@ -89,7 +89,7 @@ def _level(row: _Row, values: Mapping[str, Any]) -> GridLevel | None:
     return level
 
 
-def _solved(row: _Row, values: Mapping[str, Any], level: GridLevel) -> bool:
+def _solved(row: _Row, values: Mapping[str, Any], level: Level) -> bool:
     """Whether the level has a solution and the row's is one."""
     shortest = level.solution
     if not row.tell("goal_reachable", shortest is not None, f"no path from {level.start} to {level.goal}"):
@@ -100,7 +100,7 @@ def _solved(row: _Row, values: Mapping[str, Any], level: GridLevel) -> bool:
         shortest.count == 1 and values["shortest_solutions"] == 1,
         f"{shortest.count} shortest paths, the row says {values['shortest_solutions']}",
     )
-    path = _cells(values["solution"])
+    path = _places(values["solution"], len(level.start))
     fault = _illegal(level, path)
     if not row.tell("solution_legal", fault is None, fault or ""):
         return False
@@ -112,11 +112,12 @@ def _solved(row: _Row, values: Mapping[str, Any], level: GridLevel) -> bool:
     return True
 
 
-def _cells(solution: Sequence[Sequence[int]] | None) -> list[Cell]:
-    return [(cell[0], cell[1]) if cell is not None and len(cell) == 2 else (-1, -1) for cell in solution or ()]
+def _places(solution: Sequence[Sequence[int]] | None, length: int) -> list[Place]:
+    """The solution's places; one that has not ``length`` numbers becomes one that no level has."""
+    return [tuple(place) if place is not None and len(place) == length else (-1,) * length for place in solution or ()]
 
 
-def _illegal(level: GridLevel, path: list[Cell]) -> str | None:
+def _illegal(level: Level, path: list[Place]) -> str | None:
     """What is wrong with a path, or ``None``."""
     if len(path) < 2 or path[0] != level.start or path[-1] != level.goal:
         ends = f"from {path[0]} to {path[-1]}" if path else "nowhere"
@@ -136,42 +137,45 @@ def _points(values: Mapping[str, Any]) -> NDArray[np.float64] | None:
     return points if points.shape == (values["frames"], 2) and np.isfinite(points).all() else None
 
 
-def _trajectory(row: _Row, values: Mapping[str, Any], level: GridLevel) -> None:
+def _trajectory(row: _Row, values: Mapping[str, Any], level: Level) -> None:
     points = _points(values)
     if points is None:
         row.tell("trajectory_true", False, f"the trajectory is not {values['frames']} points (x, y)")
         return
-    corners = np.array([level.center(cell) for cell in _cells(values["solution"])])
-    place, distance = _along(points, corners, level.cell_size)
-    end = len(corners) - 1
+    route = level.route(_places(values["solution"], len(level.start))) / level.cell_size
+    place, distance = _along(points / level.cell_size, route)
+    end = float(np.linalg.norm(np.diff(route, axis=0), axis=1).sum())
     row.tell(
         "trajectory_true",
         distance.max() <= _ON_PATH
         and bool(np.all(np.diff(place) >= -_ON_PATH))
         and abs(place[0]) <= _ON_PATH
         and abs(place[-1] - end) <= _ON_PATH,
-        f"the trajectory goes from {place[0]:.2f} to {place[-1]:.2f} of {end} moves, at most {distance.max():.2f} "
-        "cells off the solution",
+        f"the trajectory goes from {place[0]:.2f} to {place[-1]:.2f} of {end:.6g} cells along the solution, at most "
+        f"{distance.max():.2f} cells off it",
     )
 
 
-def _along(
-    points: NDArray[np.float64], corners: NDArray[np.float64], cell: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """For each point the nearest place on a line of corners a cell apart: moves from its start, and cells off it.
+def _along(points: NDArray[np.float64], route: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """For each point the nearest place on a line: cells from the line's start, and cells off it.
 
-    A legal shortest path never touches itself, so the nearest place is the right one.
+    Args:
+        points: ``[F, 2]`` in cells.
+        route: corners of the line, ``[corners, 2]`` in cells. A shortest way never touches itself, so that the nearest
+            place is the right one.
     """
-    begin, step = corners[:-1], np.diff(corners, axis=0)
+    begin, step = route[:-1], np.diff(route, axis=0)
+    lengths = np.linalg.norm(step, axis=1)
     offset = points[:, None] - begin[None]
-    share = np.clip((offset * step).sum(-1) / (step * step).sum(-1), 0, 1)
-    away = np.linalg.norm(offset - share[..., None] * step, axis=-1) / cell
+    share = np.clip((offset * step).sum(-1) / np.maximum(lengths**2, 1e-12), 0, 1)
+    away = np.linalg.norm(offset - share[..., None] * step, axis=-1)
     nearest = away.argmin(1)
     rows = np.arange(len(points))
-    return nearest + share[rows, nearest], away[rows, nearest]
+    before = np.concatenate([[0.0], np.cumsum(lengths)])[nearest]
+    return before + share[rows, nearest] * lengths[nearest], away[rows, nearest]
 
 
-def _media(row: _Row, values: Mapping[str, Any], level: GridLevel | None, lossless: bool) -> None:
+def _media(row: _Row, values: Mapping[str, Any], level: Level | None, lossless: bool) -> None:
     size = (values["height"], values["width"])
     drawn = _drawn(values, level)
     first = _first_frame(row, values, size)
@@ -214,7 +218,7 @@ def _first_frame(row: _Row, values: Mapping[str, Any], size: tuple[int, int]) ->
     return None
 
 
-def _drawn(values: Mapping[str, Any], level: GridLevel | None) -> NDArray[np.uint8] | None:
+def _drawn(values: Mapping[str, Any], level: Level | None) -> NDArray[np.uint8] | None:
     """The video as we draw it; only its first frame if the trajectory is not usable; ``None`` if we cannot draw it."""
     size = values["height"]
     if level is None or values["texture"] not in TEXTURES or values["width"] != size or size % level.canvas:
@@ -225,7 +229,7 @@ def _drawn(values: Mapping[str, Any], level: GridLevel | None) -> NDArray[np.uin
     return FAMILIES[level.family].render(level, TEXTURES[values["texture"]], positions, size)
 
 
-def _window(level: GridLevel | None, size: tuple[int, int]) -> int:
+def _window(level: Level | None, size: tuple[int, int]) -> int:
     """Side of the window for comparisons, in pixels: the player's."""
     return max(1, round(PLAYER_DIAMETER * size[0] * (level.cell_size if level else 0.1)))
 

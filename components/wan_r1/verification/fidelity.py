@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wan_r1.verification.scene import FLOOR, GOAL, MOST_BLUR, OBSTACLE, OUTSIDE, PATCH_KINDS, Scene, patch_means
+from wan_r1.verification.appearance import MOST_BLUR, Appearance
+from wan_r1.verification.scene import FLOOR, GOAL, OBSTACLE, OUTSIDE, PATCH_KINDS, Scene, patch_means
 from wan_r1.verification.verdict import StrictRules
 
 _SPREAD = 1.5
@@ -58,7 +59,7 @@ def compare(
     )
 
 
-def _fidelity(frames, position, radius, scenes: Sequence[Scene], which: np.ndarray, tau: float) -> np.ndarray:
+def _fidelity(frames, position, radius, scenes: Sequence[Appearance], which: np.ndarray, tau: float) -> np.ndarray:
     """Mean over frames of the share of background pixels whose 3 x 3 mean is within ``tau`` in every channel, [n].
 
     The mean over neighbours forgives a decoder's noise, and what a blur of one pixel does is forgiven on top; what is

@@ -13,18 +13,14 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import scipy.fft
 
 from wan_r1.tasks.level import Cell, GridLevel
+from wan_r1.verification.appearance import Appearance, SceneError, learn_appearance
 
 PIXELS_PER_CELL = 8
 """Resolution at which videos are read."""
 BAND = 1 / 8
 """Half width of the band around a cell's border in which walls are looked for, in cells."""
-BLUR = 1.0
-"""Standard deviation of the blur that is forgiven, in pixels of the reading resolution."""
-MOST_BLUR = 1.2
-"""How many times the effect of that blur is forgiven at most."""
 
 SIDES: tuple[Cell, ...] = ((-1, 0), (1, 0), (0, -1), (0, 1))
 """Steps (row, column) to the four neighbours, in the order of the `Scene.arms` axis."""
@@ -32,38 +28,15 @@ SIDES: tuple[Cell, ...] = ((-1, 0), (1, 0), (0, -1), (0, 1))
 PATCH_KINDS = ("floor_changed", "wall_changed", "goal_changed", "obstacle_changed", "outside_changed")
 FLOOR, WALL, GOAL, OBSTACLE, OUTSIDE = range(len(PATCH_KINDS))
 
-_FAINTEST = 24.0
-"""Least colour distance between the player and its floor, in levels, at which it can be followed."""
 _SAME_FLOOR = 3.0
 """Largest extra difference, in levels, at which two cells count as having the same floor."""
-_VISIBLE = 0.08
-"""Where the player would stand out by less than this share of what it does on the floor, it can hide."""
-
-
-class SceneError(ValueError):
-    """The given first frame does not show what the level says; the message says what is missing."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scene:
-    """A level as it should look, at the reading resolution ``[H, W]``, and its rules on the canvas' grid ``[C, C]``.
+class Scene(Appearance):
+    """A grid level as it should look, at the reading resolution, and its rules on the canvas' grid ``[C, C]``.
 
     Attributes:
-        background: float32 [3, H, W], the level without its player.
-        unknown: bool [H, W], background that the player covers in the given image and nothing tells; not looked at.
-        leak: float32 [3, H, W], what a blur by one pixel adds to the background; so much is forgiven.
-        colour: float32 [3, H, W], the player's colour times its opacity, with its centre at the origin.
-        opacity: float32 [H, W], the player's opacity, likewise.
-        look: complex64 [4, H, W // 2 + 1], conjugate spectra of `colour` and of minus `opacity`.
-        shape: complex64 [H, W // 2 + 1], conjugate spectrum of the player's shape (0 or 1).
-        energy: float32 [H, W], squared difference that the player would make to the background if centred at a pixel;
-            infinite where it can hide.
-        hideouts: bool [H, W], where it can hide in cells that it may enter.
-        paint: float32 [3, H, W], inner product with a difference from the background that tells how much of a pixel
-            has the player's mean colour (0 to 1).
-        area: pixels of that colour that the player has.
-        anchor: (x, y) of the player's centre in pixels when the match is at pixel (0, 0).
-        radius: distance in pixels from the player's centre to its farthest pixel.
         contrast: float32 [P, P, 3], mean colour of each patch less the floor's, P = 2 C + 1: odd rows and columns are
             insides of cells, even ones the bands around their borders.
         patch_leak: float32 [P, P, 3], mean of `leak` over each patch.
@@ -78,19 +51,6 @@ class Scene:
         steps: moves of a shortest solution.
     """
 
-    background: np.ndarray
-    unknown: np.ndarray
-    leak: np.ndarray
-    colour: np.ndarray
-    opacity: np.ndarray
-    look: np.ndarray
-    shape: np.ndarray
-    energy: np.ndarray
-    hideouts: np.ndarray
-    paint: np.ndarray
-    area: float
-    anchor: tuple[float, float]
-    radius: float
     contrast: np.ndarray
     patch_leak: np.ndarray
     kinds: np.ndarray
@@ -169,36 +129,25 @@ def _make_scene(level: GridLevel, first_frame: np.ndarray) -> Scene:
     image = reduce_frames(first_frame[None], side)[0].astype(np.float32)
     rules = _rules(level)
     background, floor, unknown = _without_player(image, level)
-    opacity, colour, anchor, radius = _player(image, background, level)
-    towards = (colour.sum((0, 1)) / opacity.sum() - background).transpose(2, 0, 1)
-    apart = (towards**2).sum(0)
-    paint = np.where(apart > _VISIBLE * ((colour.sum((0, 1)) / opacity.sum() - floor) ** 2).sum(), towards / apart, 0)
-
-    empty = np.ascontiguousarray(background.transpose(2, 0, 1))
-    leak = cv2.GaussianBlur(background, (0, 0), BLUR).transpose(2, 0, 1) - empty
-    shape = (opacity > 0.1).astype(np.float32)
-    look = scipy.fft.rfft2(np.concatenate([colour.transpose(2, 0, 1), -opacity[None]])).conj()
-    energy = _energy(empty, opacity, colour)
-    on_floor = energy[int((level.center(level.start)[1]) * side), int(level.center(level.start)[0] * side)]
-    hideouts = energy < _VISIBLE * on_floor
+    cell = side / canvas
+    top, left = ((level.start[axis] + level.offset[axis]) * cell for axis in (0, 1))
+    centre_x, centre_y = (value * side for value in level.center(level.start))
+    looks = learn_appearance(
+        image,
+        background,
+        unknown,
+        floor,
+        corner=(top, left),
+        centre=(centre_x, centre_y),
+        cell=cell,
+        name=f"on the start cell {level.start} of level {level.level_id}",
+    )
     weights = patch_weights(side, canvas)
-    contrast = patch_means(empty, weights).transpose(1, 2, 0) - floor
+    contrast = patch_means(looks.background, weights).transpose(1, 2, 0) - floor
     return Scene(
-        background=empty,
-        unknown=unknown,
-        leak=leak,
-        colour=colour.transpose(2, 0, 1),
-        opacity=opacity,
-        look=look,
-        shape=scipy.fft.rfft2(shape).conj(),
-        energy=np.where(hideouts, np.float32(np.inf), energy),
-        hideouts=hideouts & _pixels_of(rules["free"], side),
-        paint=paint.astype(np.float32),
-        area=float(np.clip(((image - background).transpose(2, 0, 1) * paint).sum(0), -1, 1).sum()),
-        anchor=anchor,
-        radius=radius,
+        **{**vars(looks), "hideouts": looks.hideouts & _pixels_of(rules["free"], side)},
         contrast=contrast.astype(np.float32),
-        patch_leak=patch_means(leak, weights).transpose(1, 2, 0),
+        patch_leak=patch_means(looks.leak, weights).transpose(1, 2, 0),
         kinds=_patch_kinds(level),
         offset=level.offset,
         **rules,
@@ -313,53 +262,3 @@ def _border_sorts(level: GridLevel, place: Cell) -> list[tuple[bool, bool, bool]
     """What is on each side of a cell: (may be crossed, is on the board, is blocked)."""
     around = [(place[0] + row, place[1] + column) for row, column in SIDES]
     return [(level.open_between(place, other), level.contains(other), other in level.blocked) for other in around]
-
-
-def _player(
-    image: np.ndarray, background: np.ndarray, level: GridLevel
-) -> tuple[np.ndarray, np.ndarray, tuple[float, float], float]:
-    """The player's look, rolled to the origin: opacity [H, W], colour times it [H, W, 3]; its anchor and radius."""
-    side = image.shape[0]
-    cell = side / level.canvas
-    top, left = ((level.start[axis] + level.offset[axis]) * cell for axis in (0, 1))
-    window = np.zeros((side, side), bool)
-    window[int(top) : int(np.ceil(top + cell)), int(left) : int(np.ceil(left + cell))] = True
-    difference = (image - background) * window[..., None]
-    strength = np.sqrt((difference**2).sum(-1))
-    strongest = np.sort(strength, axis=None)[-max(2, int(0.1 * cell**2)) :].mean()
-    if strongest < _FAINTEST:
-        raise SceneError(
-            f"no player can be told from the floor on the start cell {level.start} of level {level.level_id} in the "
-            f"given first frame (colour difference {strongest:.0f} of at least {_FAINTEST:.0f} levels)"
-        )
-    # Compared with the floor alone opacity and colour cannot be told apart; a sprite is mostly opaque inside.
-    # Where its colours happen to be the floor's it is closed, or it would be see-through there on the goal.
-    opacity = np.clip(strength / (0.7 * strongest), 0, 1).astype(np.float32)
-    opacity[opacity < 0.1] = 0
-    opacity = cv2.morphologyEx(opacity, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) * window
-    colour = (difference + opacity[..., None] * background) * (opacity > 0)[..., None]
-    rows, columns = np.nonzero(opacity)
-    weight = opacity[rows, columns]
-    y, x = float((rows + 0.5) @ weight / weight.sum()), float((columns + 0.5) @ weight / weight.sum())
-    solid = opacity[rows, columns] > 0.3
-    radius = float(np.hypot(rows[solid] + 0.5 - y, columns[solid] + 0.5 - x).max()) + 0.5
-    # The anchor keeps the start cell's centre, not the sprite's: a sprite may sit low in its cell.
-    centre_x, centre_y = (value * side for value in level.center(level.start))
-    at = int(centre_y), int(centre_x)
-    roll = (-at[0], -at[1])
-    return (
-        np.roll(opacity, roll, (0, 1)).astype(np.float32),
-        np.roll(colour, roll, (0, 1)).astype(np.float32),
-        (centre_x - at[1], centre_y - at[0]),
-        radius,
-    )
-
-
-def _energy(background: np.ndarray, opacity: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """Squared difference [H, W] that the player makes to the background [3, H, W] when centred at each pixel."""
-    side = opacity.shape
-    planes = scipy.fft.rfft2(background)
-    mixed = scipy.fft.rfft2(opacity[..., None] * colour, axes=(0, 1)).transpose(2, 0, 1)
-    squares = scipy.fft.rfft2((background**2).sum(0))
-    spectrum = squares * scipy.fft.rfft2(opacity**2).conj() - 2 * (planes * mixed.conj()).sum(0)
-    return (scipy.fft.irfft2(spectrum, s=side) + (colour**2).sum()).astype(np.float32)

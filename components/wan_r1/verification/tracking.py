@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.fft
 
-from wan_r1.verification.scene import MOST_BLUR, Scene
+from wan_r1.verification.appearance import MOST_BLUR, Appearance
 from wan_r1.verification.verdict import StrictRules
 
 
@@ -36,7 +36,7 @@ class Tracks:
 
 
 def track(
-    difference: np.ndarray, scenes: Sequence[Scene], which: np.ndarray, rules: StrictRules, cell: float
+    difference: np.ndarray, scenes: Sequence[Appearance], which: np.ndarray, rules: StrictRules, cell: float
 ) -> Tracks:
     """Follow the player.
 
@@ -83,7 +83,7 @@ def track(
 
 
 def _match(
-    difference: np.ndarray, scenes: Sequence[Scene], which: np.ndarray, rules: StrictRules
+    difference: np.ndarray, scenes: Sequence[Appearance], which: np.ndarray, rules: StrictRules
 ) -> tuple[np.ndarray, np.ndarray]:
     """How well a player centred at each pixel explains a frame.
 
@@ -118,7 +118,7 @@ def _match(
     return opacity, gain
 
 
-def _sharp_opacity(difference, y, x, scenes: Sequence[Scene], which: np.ndarray, cell: float) -> np.ndarray:
+def _sharp_opacity(difference, y, x, scenes: Sequence[Appearance], which: np.ndarray, cell: float) -> np.ndarray:
     """Opacity [K] of a player at pixels (y, x) of K frames [K, 3, H, W], from what no blur at all could explain.
 
     Blur is forgiven here pixel by pixel, however uneven it is: a second player is only counted if it is none.
@@ -161,10 +161,7 @@ def _refine(score: np.ndarray, pixel: np.ndarray) -> np.ndarray:
 def _follow(places, opacities, anchors, scenes, which, rules: StrictRules) -> np.ndarray:
     """Of two players the one that continues the track: positions [n, F, 2] from candidates [n, F, 2, 2]."""
     n, frames = opacities.shape[:2]
-    canvas = scenes[0].board.shape[0]
-    side = scenes[0].background.shape[1:]
-    starts = np.array([(s.start[1] + 0.5, s.start[0] + 0.5) for s in scenes], np.float32)[which]
-    last = starts * (np.array([side[1], side[0]], np.float32) / canvas)
+    last = np.array([s.home for s in scenes], np.float32)[which]
     position = np.empty((n, frames, 2), np.float32)
     for f in range(frames):
         away = ((places[:, f] - last[:, None]) ** 2).sum(-1)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wan_r1.tasks.level import GridLevel
+from wan_r1.verification.appearance import SceneError
 from wan_r1.verification.facts import Measurements, judge
 from wan_r1.verification.fidelity import compare
-from wan_r1.verification.scene import Scene, SceneError, get_scene, patch_weights, reduce_frames
+from wan_r1.verification.scene import Scene, get_scene, patch_weights, reduce_frames
 from wan_r1.verification.tracking import Tracks, track
 from wan_r1.verification.verdict import StrictRules, Verdict
 from wan_r1.verification.vr_bench import BenchmarkRules, benchmark_metrics
@@ -62,7 +64,7 @@ def verify(
         problem = _problem(video, task, any_length)
         if problem is None and id(task) not in scenes:
             try:
-                scenes[id(task)] = get_scene(task.level, task.first_frame)
+                scenes[id(task)] = _scene(task)
             except SceneError as error:
                 problem = str(error)
         if problem is not None:
@@ -83,6 +85,12 @@ def verify(
     return [verdict for verdict in verdicts if verdict is not None]
 
 
+def _scene(task: Task) -> Scene:
+    if not isinstance(task.level, GridLevel):
+        raise SceneError(f"levels of the family {task.family!r} cannot be read")
+    return get_scene(task.level, task.first_frame)
+
+
 def _problem(video: object, task: Task, any_length: bool) -> str | None:
     """Why a video cannot be read, or None."""
     if not isinstance(video, np.ndarray):
@@ -95,7 +103,7 @@ def _problem(video: object, task: Task, any_length: bool) -> str | None:
     if video.shape[1:3] != given:
         return f"frames are {video.shape[1]} x {video.shape[2]} px, the level's first frame {given[0]} x {given[1]}"
     if given[0] != given[1]:
-        return f"frames are {given[0]} x {given[1]} px; levels on a grid are square"
+        return f"frames are {given[0]} x {given[1]} px; levels are square"
     if len(video) < 2:
         return f"video has {len(video)} frames; at least 2 are needed to see a move"
     if len(video) != task.frames and not any_length:

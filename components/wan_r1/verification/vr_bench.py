@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypedDict
 import cv2
 import numpy as np
 
-from wan_r1.tasks.level import Cell
+from wan_r1.tasks.level import Place
 
 if TYPE_CHECKING:
     from wan_r1.tasks.dataset import Task
@@ -124,15 +124,15 @@ def grey_fidelity(video: np.ndarray, points: np.ndarray, task: Task, rules: Benc
     return float(np.mean(scores))
 
 
-def _box(task: Task, cell: Cell) -> tuple[float, float, float, float]:
+def _box(task: Task, place: Place) -> tuple[float, float, float, float]:
     """The cell as (left, top, right, bottom), fractions of the frame."""
-    x, y = task.level.center(cell)
+    x, y = task.level.center(place)
     half = task.level.cell_size / 2
     return x - half, y - half, x + half, y + half
 
 
-def _pixel_box(task: Task, cell: Cell, height: int, width: int) -> tuple[int, int, int, int]:
-    left, top, _, _ = _box(task, cell)
+def _pixel_box(task: Task, place: Place, height: int, width: int) -> tuple[int, int, int, int]:
+    left, top, _, _ = _box(task, place)
     size = task.level.cell_size
     x0, y0 = int(left * width + 1e-6), int(top * height + 1e-6)
     return x0, y0, min(width, x0 + max(1, int(size * width))), min(height, y0 + max(1, int(size * height)))
