@@ -36,6 +36,11 @@ OUTPUTS = ("output", "metrics", "report", "plot")
 ALSO_OUTPUTS = {"validate-tasks": "certificate", "prepare-model": "model"}
 """Arguments that one stage writes and others read."""
 
+_SCORE = (
+    "Score videos that any tool has made against a data set in our layout or VR-Bench's: writes scores.parquet, "
+    "summary.json and scores.html. A video that cannot be read is an error in its row and stops nothing."
+)
+
 _VERBS = {"local": "run", "submit": "submit", "compile": "compile"}
 
 
@@ -55,7 +60,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if command == "run":
         return _run_pipeline(given)
     try:
-        return _run_stage(command, given)
+        return _run_score(given) if command == "score" else _run_stage(command, given)
     except (ValueError, RuntimeError) as error:
         # Errors of our own are messages for the user; others are faults, and their traceback is needed.
         if not type(error).__module__.startswith("wan_r1."):
@@ -74,11 +79,49 @@ def _parser(command: str) -> argparse.ArgumentParser:
         stage = commands.add_parser(name, help=text, description=text.capitalize() + ".")
         if name == command:
             _add_stage(stage, *_stage(name))
+    score = commands.add_parser("score", help="score videos that any tool has made", description=_SCORE)
+    if command == "score":
+        _add_score(score)
     run = commands.add_parser("run", help="run a pipeline script here or on Kubeflow Pipelines")
     run.add_argument("verb", choices=_VERBS, help="local: on this machine; submit: to Kubeflow; compile: to YAML")
     run.add_argument("script", type=Path, help="a pipeline script, such as pipelines/full.py")
     run.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help="options and name=value parameters of it")
     return parser
+
+
+def _add_score(parser: argparse.ArgumentParser) -> None:
+    from wan_r1.score import LAYOUTS
+    from wan_r1.verification import BenchmarkRules
+
+    parser.add_argument("videos", metavar="VIDEOS", help="folder of videos, or one video; a path or an S3 URI")
+    parser.add_argument("--dataset", required=True, metavar="PATH_OR_URI", help="the levels that the videos solve")
+    parser.add_argument("--layout", default=LAYOUTS[0], help=f"the data set's layout: {', '.join(LAYOUTS)}")
+    parser.add_argument("--output", required=True, metavar="PATH_OR_URI", help="folder that receives the results")
+    rules = parser.add_argument_group("tolerances of VR-Bench's metrics")
+    for field in fields(BenchmarkRules):
+        kind = type(field.default)
+        rules.add_argument(
+            _option(field.name), type=kind, default=field.default, metavar=kind.__name__, help="default %(default)s"
+        )
+
+
+def _run_score(given: argparse.Namespace) -> int:
+    from wan_r1.score import ScoreError, run
+    from wan_r1.verification import BenchmarkRules
+
+    try:
+        benchmark = BenchmarkRules(**{field.name: getattr(given, field.name) for field in fields(BenchmarkRules)})
+    except ValueError as error:
+        raise ScoreError(str(error)) from None
+    with tempfile.TemporaryDirectory(prefix="wan-r1-") as scratch:
+        videos, dataset = (_fetched(getattr(given, name), Path(scratch, name)) for name in ("videos", "dataset"))
+        remote = locations.is_s3(given.output)
+        output = Path(scratch, "output") if remote else locations.local_path(given.output)
+        summary = run(videos=videos, dataset=dataset, output=output, layout=given.layout, benchmark=benchmark)
+        if remote:
+            locations.upload_folder(output, given.output)
+    print(json.dumps({key: value for key, value in summary.items() if not isinstance(value, list)}, indent=1))
+    return 0
 
 
 def _stage(command: str) -> tuple[type[StageConfig], Any]:

@@ -18,7 +18,7 @@ from wan_r1.reports.html import (
 )
 from wan_r1.reports.intervals import paired_difference, wilson
 from wan_r1.reports.plots import Interval, IntervalPlot, LinePlot, Series, moving_average, plot_grid, svg_file
-from wan_r1.reports.videos import Clip, Pane, encode_playable, video_grid
+from wan_r1.reports.videos import Clip, Pane, encode_playable, figure, figure_grid, video_grid
 
 __all__ = [
     "Clip",
@@ -33,6 +33,8 @@ __all__ = [
     "duration",
     "encode_playable",
     "escape",
+    "figure",
+    "figure_grid",
     "fold",
     "join",
     "moving_average",

@@ -78,6 +78,12 @@ figure.clip .captions { display: grid; grid-template-columns: repeat(var(--panes
   font-size: .8125rem; line-height: 1.35; margin-top: .45rem; }
 figure.clip .captions b { display: block; font-weight: 600; }
 figure.clip .captions span { display: block; overflow-wrap: anywhere; }
+ul.timeline { list-style: none; margin: .5rem 0 0; padding: 0; font-size: .8125rem; line-height: 1.35; }
+ul.timeline li { margin: .3rem 0; overflow-wrap: anywhere; }
+ul.timeline b { display: block; position: relative; height: .5rem; background: var(--faint); border-radius: .15rem;
+  overflow: hidden; }
+ul.timeline i { position: absolute; top: 0; bottom: 0; background: var(--bad); }
+figure.clip > p.yes { color: var(--good); margin: .5rem 0 0; }
 .yes { color: var(--good); } .no { color: var(--bad); }
 button { font: inherit; font-size: .875rem; color: var(--accent); background: var(--raised);
   border: 1px solid var(--line); border-radius: .4rem; padding: .3rem .8rem; cursor: pointer; }

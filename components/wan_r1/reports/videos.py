@@ -47,10 +47,11 @@ class Pane:
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """Panes that play together, with a heading of their own."""
+    """Panes that play together, with a heading of their own and what is said below them."""
 
     title: str
     panes: Sequence[Pane]
+    below: Html | None = None
 
 
 def video_grid(clips: Sequence[Clip], *, most_bytes: int = 3_000_000) -> Html:
@@ -58,17 +59,21 @@ def video_grid(clips: Sequence[Clip], *, most_bytes: int = 3_000_000) -> Html:
 
     Clips that would make the page larger than ``most_bytes`` of markup are left out, and the page says how many.
     """
-    figures: list[str] = []
+    figures: list[Html] = []
     used = 0
     for clip in clips:
-        figure = _figure(clip)
-        if figures and used + len(figure) > most_bytes:
+        made = figure(clip)
+        if figures and used + len(made) > most_bytes:
             break
-        figures.append(figure)
-        used += len(figure)
+        figures.append(made)
+        used += len(made)
+    return figure_grid(figures, len(clips) - len(figures))
+
+
+def figure_grid(figures: Sequence[Html], left_out: int = 0) -> Html:
+    """Figures beside each other, with the button; ``left_out`` more are mentioned."""
     if not figures:
         return note("No videos to show.")
-    left_out = len(clips) - len(figures)
     rest = note(f"{left_out} more videos were left out to keep the page small.") if left_out else ""
     return Html(
         '<p><button id="play-pause" type="button" hidden>Pause all videos</button></p>'
@@ -147,16 +152,17 @@ def strip(videos: Sequence[np.ndarray | None]) -> np.ndarray:
     return canvas
 
 
-def _figure(clip: Clip) -> str:
+def figure(clip: Clip) -> Html:
+    """One looping video with its captions, for `figure_grid`."""
     frames = strip([pane.frames for pane in clip.panes])
     uri = data_uri(encode_playable(frames))
     captions = "".join(_caption(pane) for pane in clip.panes)
     spoken = "; ".join(f"{pane.label}: {', '.join(pane.lines) or 'no remarks'}" for pane in clip.panes)
-    return (
+    return Html(
         f'<figure class="clip" style="--panes: {len(clip.panes)}"><p>{escape(clip.title)}</p><div class="strip">'
         f'<video src="{uri}" width="{frames.shape[2]}" height="{frames.shape[1]}" loop muted autoplay playsinline '
         f'aria-label="{escape(clip.title + ". " + spoken)}"></video>{_covers(len(clip.panes), frames.shape[2])}</div>'
-        f'<figcaption class="captions">{captions}</figcaption></figure>'
+        f'<figcaption class="captions">{captions}</figcaption>{clip.below or ""}</figure>'
     )
 
 

@@ -56,7 +56,8 @@ def judge(measured: Measurements, rules: StrictRules) -> list[Verdict]:
             walk=walks[i],
             rests=bool(rests[i]),
             facts={
-                "mf": float(measured.backgrounds.fidelity[i]),
+                "mf": float(measured.backgrounds.fidelity[i].mean()),
+                "first_frame": float(measured.backgrounds.fidelity[i, 0]),
                 "track": position[i] / np.float32(canvas),
                 "states": tuple(states[i].tolist()),
                 "moved": bool(moved[i]),

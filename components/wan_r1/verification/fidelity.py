@@ -24,7 +24,7 @@ class Backgrounds:
     """How far ``n`` videos of ``F`` frames keep their background.
 
     Attributes:
-        fidelity: float32 [n], see `Verdict.mf`.
+        fidelity: float32 [n, F], of each frame; see `Verdict.mf`.
         changed: bool [n, F, P, P], patches that are erased, added, recoloured or painted over.
     """
 
@@ -60,7 +60,7 @@ def compare(
 
 
 def _fidelity(frames, position, radius, scenes: Sequence[Appearance], which: np.ndarray, tau: float) -> np.ndarray:
-    """Mean over frames of the share of background pixels whose 3 x 3 mean is within ``tau`` in every channel, [n].
+    """Share of each frame's background pixels whose 3 x 3 mean is within ``tau`` in every channel, [n, F].
 
     The mean over neighbours forgives a decoder's noise, and what a blur of one pixel does is forgiven on top; what is
     erased or moved is wider than that.
@@ -82,7 +82,7 @@ def _fidelity(frames, position, radius, scenes: Sequence[Appearance], which: np.
     # nan compares as False: without a player everything counts as background
     player = away_y[..., :, None] + away_x[..., None, :] < (radius**2)[:, None, None, None]
     share = (changed & ~player).sum((2, 3)) / (height * width - player.sum((2, 3)))
-    return (1 - share.mean(1)).astype(np.float32)
+    return (1 - share).astype(np.float32)
 
 
 def _sum_neighbours(images: np.ndarray) -> np.ndarray:

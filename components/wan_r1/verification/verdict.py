@@ -81,6 +81,7 @@ class Verdict:
         pr: precision: share of the moves of a shortest path made before the first mistake or violation.
         sd: extra length of the walk as a share of the shortest path's; None without success.
         mf: fidelity: mean over frames of the share of background pixels unchanged from the *given* first frame.
+        first_frame: the same of frame 0 alone: how far the video starts with the given image.
         vr_bench_em: the benchmark's exact match; like the other four None unless asked for.
         vr_bench_sr: the benchmark's success: any point in the goal's box.
         vr_bench_pr: the benchmark's precision: prefix within a radius of the reference, by arc length.
@@ -101,6 +102,7 @@ class Verdict:
     pr: float = 0.0
     sd: float | None = None
     mf: float = 0.0
+    first_frame: float = 0.0
     vr_bench_em: bool | None = None
     vr_bench_sr: bool | None = None
     vr_bench_pr: float | None = None

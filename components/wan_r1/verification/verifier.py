@@ -33,6 +33,7 @@ def verify(
     any_length: bool = False,
     rules: StrictRules | None = None,
     benchmark: BenchmarkRules | None = None,
+    references: Sequence[Sequence[np.ndarray] | None] | None = None,
 ) -> list[Verdict]:
     """Read videos and judge them against their levels.
 
@@ -47,15 +48,18 @@ def verify(
             scaled if they are shorter.
         rules: tolerances of the strict reading.
         benchmark: parameters of the benchmark's metrics.
+        references: for each video the paths that the benchmark's metrics compare it with (see `benchmark_metrics`).
 
     Returns:
         One verdict a video, in order.
 
     Raises:
-        ValueError: if there are not as many tasks as videos.
+        ValueError: if there are not as many tasks (or references) as videos.
     """
     if len(videos) != len(tasks):
         raise ValueError(f"{len(videos)} videos but {len(tasks)} tasks; give one task a video")
+    if references is not None and len(references) != len(tasks):
+        raise ValueError(f"{len(videos)} videos but {len(references)} references; give one list of paths a video")
     rules = rules or StrictRules()
     verdicts: list[Verdict | None] = [None] * len(tasks)
     groups: dict[tuple, list[int]] = {}
@@ -79,7 +83,8 @@ def verify(
             )
             for i, verdict in zip(part, found, strict=True):
                 if vr_bench:
-                    values = benchmark_metrics(videos[i], verdict.track, tasks[i], benchmark or BenchmarkRules())
+                    paths = references[i] if references is not None else None
+                    values = benchmark_metrics(videos[i], verdict.track, tasks[i], benchmark or BenchmarkRules(), paths)
                     verdict = replace(verdict, **values)
                 verdicts[i] = verdict
     return [verdict for verdict in verdicts if verdict is not None]

@@ -1,0 +1,130 @@
+"""VR-Bench's own files: states, given images and reference videos, as levels that verification reads.
+
+The benchmark's state files hold the board and the places of player and goal, but no solution; ours is found by search,
+at the benchmark's speed of 12 frames a cell.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wan_r1.score.files import VideoFileError, read_video
+from wan_r1.tasks.families import get_family
+from wan_r1.tasks.level import Cell, GridLevel
+from wan_r1.tasks.task import Task
+from wan_r1.tasks.video import MediaError, decode_image
+
+FRAMES_PER_CELL = 12
+FRAMES_PER_SECOND = 24.0
+BLOCKED = 1
+PLAYER, GOAL = 2, 3
+
+
+def vr_bench_states(dataset: Path) -> dict[str, list[Path]]:
+    """State files by the name of their level, such as ``easy_0001``."""
+    found: dict[str, list[Path]] = {}
+    for file in sorted(dataset.rglob("states/*.json")):
+        found.setdefault(file.stem, []).append(file)
+    return found
+
+
+def read_references(state: Path) -> tuple[Path, ...]:
+    """Reference videos of a level: ``<stem>_<k>.mp4``, or if there are none ``<stem>.mp4``."""
+    folder = state.parent.parent / "videos"
+    several = tuple(sorted(folder.glob(f"{state.stem}_*.mp4")))
+    single = folder / f"{state.stem}.mp4"
+    return several or ((single,) if single.is_file() else ())
+
+
+def read_vr_bench_level(state: Path) -> Task:
+    """A level with its given image.
+
+    Raises:
+        ValueError: if the state or the image is missing or malformed, or the game is not known.
+    """
+    try:
+        values = json.loads(state.read_text())
+        game = str(values["game_type"])
+        if game not in GAMES:
+            raise ValueError(f"game_type={game!r} is not known; known: {', '.join(sorted(GAMES))}")
+        return GAMES[game](values, state, _given_image(state))
+    except (KeyError, TypeError, OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"no state of VR-Bench: {type(error).__name__} {error}") from None
+
+
+def _given_image(state: Path) -> np.ndarray:
+    """The image a model was given; where the data set has none, frame 0 of the reference, as the benchmark draws it."""
+    file = state.parent.parent / "images" / f"{state.stem}.png"
+    try:
+        if file.is_file():
+            return decode_image(file.read_bytes())
+        references = read_references(state)
+        if not references:
+            raise ValueError(f"the level has neither {file} nor a reference video")
+        return read_video(references[0])[0]
+    except (MediaError, VideoFileError) as error:
+        raise ValueError(f"the level's given image cannot be read: {error}") from None
+
+
+def _grid_task(family: str) -> Callable[[Mapping[str, Any], Path, np.ndarray], Task]:
+    """A reader of games on a grid whose blocked cells must not be entered: walls of mazes, traps of trapfields."""
+
+    def read(values: Mapping[str, Any], state: Path, image: np.ndarray) -> Task:
+        board = np.asarray(values["grid"]["data"])
+        if board.ndim != 2 or not np.issubdtype(board.dtype, np.integer):
+            raise ValueError(f"the grid is no table of whole numbers but {list(board.shape)} {board.dtype}")
+        entities = values["entities"]
+        level = GridLevel(
+            family=family,
+            rows=board.shape[0],
+            columns=board.shape[1],
+            canvas=max(board.shape),
+            offset=(0, 0),
+            blocked=tuple(sorted((int(row), int(column)) for row, column in np.argwhere(board == BLOCKED))),
+            right_walls=(),
+            down_walls=(),
+            start=_place(board, PLAYER, entities["player"]),
+            goal=_place(board, GOAL, entities["goal"]),
+        )
+        solution = level.solve()
+        frames = FRAMES_PER_CELL * solution.steps + 1
+        return Task(
+            level_id=level.level_id,
+            family=family,
+            difficulty=state.stem.split("_")[0],
+            texture=state.parent.parent.parent.name,
+            split="",
+            index=int(state.stem.split("_")[1]) if state.stem.split("_")[-1].isdigit() else 0,
+            prompt="",
+            first_frame=image,
+            video=None,
+            frames=frames,
+            height=image.shape[0],
+            width=image.shape[1],
+            fps=FRAMES_PER_SECOND,
+            level=level,
+            solution=solution.path,
+            trajectory=get_family(family).trajectory(level, frames, 1 / FRAMES_PER_CELL),
+        )
+
+    return read
+
+
+def _place(board: np.ndarray, code: int, entity: Mapping[str, Any]) -> Cell:
+    """A cell by its code on the board, or else by the entity's own place."""
+    cells = np.argwhere(board == code)
+    if len(cells) == 1:
+        return int(cells[0][0]), int(cells[0][1])
+    return int(entity["grid_pos"]["row"]), int(entity["grid_pos"]["col"])
+
+
+GAMES: dict[str, Callable[[Mapping[str, Any], Path, np.ndarray], Task]] = {
+    "maze": _grid_task("regular"),
+    "trapfield": _grid_task("trapfield"),
+}
+"""Reader of a state by the benchmark's name of its game: (state's values, its file, given image) -> task."""
