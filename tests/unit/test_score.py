@@ -18,7 +18,6 @@ from vr_bench_example import BOARDS, draw, level_of, resized, save, write_datase
 from wan_r1 import cli
 from wan_r1.score import SCORE_SCHEMA
 from wan_r1.tasks.dataset import make_task, write_tasks
-from wan_r1.tasks.textures import TEXTURES
 from wan_r1.tasks.video import encode_video
 
 FORM = {"frames": 17, "size": 64, "canvas": 4, "steps_per_frame": 0.5}
@@ -36,7 +35,7 @@ def tasks():
         make_task(family, "medium", texture, seed=3, split="test", index=index, **FORM)
         for family in ("regular", "trapfield")
         for index in range(3)
-        for texture in sorted(TEXTURES)[index % 2 : index % 2 + 1]
+        for texture in (("night", "plain")[index % 2],)
     ]
 
 
