@@ -9,6 +9,7 @@ from typing import NamedTuple
 from kfp import dsl
 
 from launch.verbs import main_of_many
+from wan_r1.compare_rewards import component as compare_rewards
 from wan_r1.evaluate import component as evaluate
 from wan_r1.generate_tasks import component as generate_tasks
 from wan_r1.prepare_model import component as prepare_model
@@ -52,6 +53,14 @@ class Evaluated(NamedTuple):
     """What evaluate leaves behind."""
 
     scores: dsl.Dataset
+    metrics: dsl.Metrics
+    report: dsl.HTML
+
+
+class Compared(NamedTuple):
+    """What compare_rewards leaves behind."""
+
+    comparison: dsl.Dataset
     metrics: dsl.Metrics
     report: dsl.HTML
 
@@ -151,6 +160,34 @@ def sft(
     return _outputs(task, Trained)
 
 
+@dsl.pipeline(name="wan-r1-continue-sft")
+def more_sft(
+    dataset_uri: str,
+    certificate_uri: str,
+    model_uri: str,
+    compute_of_uri: str,
+    preset: str = "tiny",
+    seed: int = 0,
+    storage_uri: str = "s3://wan-r1",
+    sft_batch_size: int = 0,
+    sft_learning_rate: float = 0.0,
+    sft_settings: dict = {},  # noqa: B006
+) -> Trained:
+    """Fine-tune a fine-tuned model for the compute of another training; parameters as in the pipeline `wan-r1`."""
+    task = train_sft.continue_sft(
+        model=_import(model_uri, dsl.Model),
+        compute_of=_import(compute_of_uri, dsl.Model),
+        storage_uri=storage_uri,
+        preset=preset,
+        seed=seed,
+        batch_size=sft_batch_size,
+        learning_rate=sft_learning_rate,
+        settings=sft_settings,
+        **_data(dataset_uri, certificate_uri),
+    )
+    return _outputs(task, Trained)
+
+
 @dsl.pipeline(name="wan-r1-train-grpo")
 def grpo(
     dataset_uri: str,
@@ -209,13 +246,36 @@ def evaluation(
     return _outputs(task, Evaluated)
 
 
+@dsl.pipeline(name="wan-r1-compare-rewards")
+def comparison(
+    arm_uris: list,
+    evaluation_uris: list,
+    preset: str = "tiny",
+    ablation_settings: dict = {},  # noqa: B006
+) -> Compared:
+    """Compare trainings by their logs and the evaluations of their models, given in the same order."""
+    with dsl.ParallelFor(arm_uris) as uri:
+        log = dsl.importer(artifact_uri=uri, artifact_class=dsl.Dataset, reimport=False)
+    with dsl.ParallelFor(evaluation_uris) as uri:
+        scores = dsl.importer(artifact_uri=uri, artifact_class=dsl.Dataset, reimport=False)
+    task = compare_rewards.compare_rewards(
+        arms=dsl.Collected(log.output),
+        evaluations=dsl.Collected(scores.output),
+        preset=preset,
+        settings=ablation_settings,
+    )
+    return _outputs(task, Compared)
+
+
 STAGES = {
     "generate-tasks": generate,
     "validate-tasks": validate,
     "prepare-model": prepare,
     "train-sft": sft,
     "train-grpo": grpo,
+    "continue-sft": more_sft,
     "evaluate": evaluation,
+    "compare-rewards": comparison,
 }
 
 if __name__ == "__main__":

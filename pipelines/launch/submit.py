@@ -10,15 +10,15 @@ import secrets
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import kfp_server_api
-from kfp import compiler
 from kfp.dsl.base_component import BaseComponent
 
 from launch.api import Api, ApiError, repeatedly, spoken
+from launch.deployment import Deployment, compile_pipeline
 from wan_r1.config import ConfigError
 from wan_r1.storage import locations
 
@@ -41,6 +41,8 @@ class Submission:
     """Where Kubeflow keeps artifacts; `None` takes the cluster's default."""
     cache: bool = True
     """Whether tasks whose inputs, parameters and code are those of an earlier run are taken from there."""
+    deployment: Deployment = field(default_factory=Deployment)
+    """The cluster's images, pods and Secrets."""
     watch: bool = False
     """Whether to follow the run to its end."""
 
@@ -89,7 +91,7 @@ def _start(kubeflow: Api, pipeline: BaseComponent, values: dict[str, Any], submi
 
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "pipeline.yaml"
-        compiler.Compiler().compile(pipeline, str(package))
+        compile_pipeline(pipeline, package, submission.deployment)
 
         def attempt() -> kfp_server_api.V2beta1Run:
             nonlocal attempts

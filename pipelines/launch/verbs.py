@@ -7,11 +7,11 @@ import sys
 import textwrap
 from pathlib import Path
 
-from kfp import compiler
 from kfp.dsl.base_component import BaseComponent
 
 from launch import parameters
 from launch.api import ENDPOINT, TOKEN, Api, ApiError
+from launch.deployment import Deployment, compile_pipeline
 from wan_r1.config import ConfigError
 from wan_r1.storage import StorageError
 
@@ -30,7 +30,8 @@ def main(pipeline: BaseComponent, script: str, words: list[str] | None = None) -
     given = _parse(_parser(pipeline, script), words)
     try:
         if given.verb == "compile":
-            path = compile_pipeline(pipeline, Path(given.output or Path(script).with_suffix(".yaml")))
+            path = Path(given.output or Path(script).with_suffix(".yaml"))
+            compile_pipeline(pipeline, path, _deployment(given))
             print(f"wrote {path}")
             return 0
         values = parameters.parse(pipeline, given.parameters)
@@ -39,6 +40,7 @@ def main(pipeline: BaseComponent, script: str, words: list[str] | None = None) -
             from launch.submit import Submission, submit
 
             submission = Submission(
+                deployment=_deployment(given),
                 experiment=given.experiment,
                 namespace=given.namespace,
                 service_account=given.service_account,
@@ -70,12 +72,6 @@ def main_of_many(pipelines: dict[str, BaseComponent], script: str, words: list[s
     return 2
 
 
-def compile_pipeline(pipeline: BaseComponent, path: Path) -> Path:
-    """Write a pipeline's compiled YAML."""
-    compiler.Compiler().compile(pipeline, str(path))
-    return path
-
-
 def _parse(parser: argparse.ArgumentParser, words: list[str] | None) -> argparse.Namespace:
     """The command line, whose parameters may stand before, between and after the options."""
     given, rest = parser.parse_known_args(words)
@@ -88,6 +84,10 @@ def _parse(parser: argparse.ArgumentParser, words: list[str] | None) -> argparse
 
 def _api(given: argparse.Namespace) -> Api:
     return Api(given.endpoint, token_file=given.token_file, timeout=given.timeout, ca=given.ca)
+
+
+def _deployment(given: argparse.Namespace) -> Deployment:
+    return Deployment.read(given.deployment) if given.deployment else Deployment()
 
 
 def _parser(pipeline: BaseComponent, script: str) -> argparse.ArgumentParser:
@@ -105,6 +105,8 @@ def _parser(pipeline: BaseComponent, script: str) -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="compile | run | submit")
     one = verbs.add_parser("compile", help="write the pipeline as YAML for Kubeflow Pipelines")
     one.add_argument("--output", help="the file; by default beside the script")
+    deployment = "TOML file with the cluster's images, pods and Secrets, such as pipelines/deployments/gpu.toml"
+    one.add_argument("--deployment", type=Path, metavar="FILE", help=deployment)
     one = verbs.add_parser("run", help="run the pipeline on this machine")
     one.add_argument("--folder", default="runs", help="where runs, their cache and their storage lie (default: runs)")
     one.add_argument("--no-cache", action="store_true", help="run every stage, whatever earlier runs left")
@@ -113,6 +115,7 @@ def _parser(pipeline: BaseComponent, script: str) -> argparse.ArgumentParser:
     text = f"URL of Kubeflow Pipelines (default: {ENDPOINT}, the pod's own cluster, or the kubeconfig)"
     one.add_argument("--endpoint", metavar="URL", help=text)
     one.add_argument("--experiment", "-e", default="wan-r1", help="experiment of the run (default: wan-r1)")
+    one.add_argument("--deployment", type=Path, metavar="FILE", help=deployment)
     one.add_argument("--namespace", help="your namespace, where Kubeflow has several users")
     one.add_argument("--service-account", help="service account of the run's pods (default: the cluster's)")
     one.add_argument("--pipeline-root", metavar="URI", help="where Kubeflow keeps artifacts (default: the cluster's)")

@@ -13,8 +13,12 @@ from typing import Any
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import load_file
 
+from wan_r1.storage import locations
+from wan_r1.storage.seaweed import SeaweedServer
 from wan_r1.tasks.dataset import dataset_sha256
+from wan_r1.video_model.reference import ModelReference
 
 SMALL = [
     "tasks_train_levels=24",
@@ -182,3 +186,48 @@ def test_a_stage_alone_takes_an_earlier_runs_artifacts(
     assert found is not None
     certificate = json.loads((repository / found[1]).read_text())
     assert certificate["dataset_sha256"] == dataset_sha256(task / "dataset")
+
+
+def _weights(reference: Path, folder: Path) -> dict[str, Any]:
+    locations.download_folder(ModelReference.read(reference).checkpoint_uri, folder)
+    found = {path.relative_to(folder).as_posix(): load_file(path) for path in folder.rglob("*.safetensors")}
+    assert found
+    return found
+
+
+def test_grpo_alone_gives_what_it_gave_in_the_run(
+    first: subprocess.CompletedProcess[str],
+    repository: Path,
+    runs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = next((runs / "pipeline").glob("wan-r1-*/train-grpo")).parent
+    inputs = {
+        "dataset_uri": task / "generate-tasks" / "dataset",
+        "certificate_uri": task / "validate-tasks" / "certificate",
+        "model_uri": task / "train-sft" / "trained",
+    }
+    words = [f"{name}={path}" for name, path in inputs.items()]
+    words += [word for word in SMALL if word.startswith("grpo_")]
+    with SeaweedServer(runs / "storage") as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        environment = {**_environment(), **server.environment}
+        # Another place for its checkpoints, or it would find the run's own and have nothing left to do.
+        command = [sys.executable, str(repository / "pipelines" / "stages.py"), "train-grpo", "run", "--no-cache"]
+        command += ["--folder", str(tmp_path / "runs"), f"storage_uri={server.uri}/again", *words]
+        ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        assert "train_grpo  step 2/2" in ended.stdout
+        (again,) = (tmp_path / "runs" / "pipeline").glob("wan-r1-train-grpo-*/train-grpo")
+        tables = [pq.read_table(place / "log") for place in (task / "train-grpo", again)]
+        kept = [name for name in tables[0].column_names if "seconds" not in name]
+        assert {"reward", "verified_reward", "em"} <= set(kept)
+        assert tables[1].select(kept).equals(tables[0].select(kept))
+        before = _weights(task / "train-grpo" / "trained", tmp_path / "before")
+        after = _weights(again / "trained", tmp_path / "after")
+    assert before.keys() == after.keys()
+    for file, tensors in before.items():
+        for name, tensor in tensors.items():
+            assert (tensor == after[file][name]).all(), f"{file}: {name}"
