@@ -45,7 +45,7 @@ def sweep(
     """Compare reinforcement learning under several settings, from the same fine-tuned model.
 
     Args:
-        settings: one object an arm: fields of `TrainGrpoConfig` by name, which also name the arm.
+        settings: one object an arm: fields of `TrainGrpoConfig` by name, reward and seed among them; they name the arm.
         preset: values of everything that is not given.
         seed: seed of all stages.
         storage_uri: where models and checkpoints are kept: `s3://bucket/prefix` or a folder.

@@ -31,6 +31,9 @@ CONFIGS: tuple[type[StageConfig], ...] = (
 )
 """The config of each stage, in the order of the pipeline."""
 
+ARMS = "settings"
+"""Parameter of a sweep: one object an arm."""
+
 _TYPES = {
     "String": "a word",
     "Integer": "a whole number",
@@ -58,6 +61,8 @@ def parse(pipeline: BaseComponent, words: Iterable[str]) -> dict[str, Any]:
             raise ConfigError(f"{word!r} is no parameter; expected name=value, such as seed=1")
         if name in inputs:
             values[name] = _convert(name, text, inputs[name].type)
+            if name == ARMS:
+                values[name] = [_unprefixed(arm) for arm in values[name]]
             continue
         config = next((one for one in CONFIGS if _is_field(one, name) and f"{one.PREFIX}settings" in inputs), None)
         if config is None:
@@ -100,9 +105,15 @@ def check(pipeline: BaseComponent, values: dict[str, Any]) -> dict[str, StageCon
         table = read_preset(preset).get("ablation", {})
         arm = TrainGrpoConfig.from_preset(preset, {"seed": seed, **table, **_without_none(given)})
         configs[f"train_grpo {reward}"] = arm
-    for number, variant in enumerate(values.get("settings", defaults.get("settings", []))):
+    arms = values.get(ARMS, defaults.get(ARMS, []))
+    if ARMS in inputs and not arms:
+        raise ConfigError(f'{ARMS} is empty; expected one object an arm, such as {ARMS}=[{{"kl_beta": 0.1}}]')
+    for number, variant in enumerate(arms):
         if not isinstance(variant, dict):
-            raise ConfigError(f"settings[{number}]={variant!r} is no object; expected fields of train_grpo by name")
+            raise ConfigError(f"{ARMS}[{number}]={variant!r} is no object; expected fields of train_grpo by name")
+        if variant in arms[:number]:
+            first = arms.index(variant)
+            raise ConfigError(f"{ARMS}[{number}]={variant!r} is the same as {ARMS}[{first}]; arms are told apart by it")
         given = {**_given(TrainGrpoConfig, values, defaults), **read_preset(preset).get("ablation", {}), **variant}
         configs[f"train_grpo {number}"] = TrainGrpoConfig.from_preset(preset, {"seed": seed, **given})
     if not values.get("storage_uri", defaults.get("storage_uri", "x")):
@@ -122,6 +133,13 @@ def _given(config: type[StageConfig], values: dict[str, Any], defaults: dict[str
 def _is_field(config: type[StageConfig], name: str) -> bool:
     rest = name.removeprefix(config.PREFIX)
     return name.startswith(config.PREFIX) and rest in {field.name for field in fields(config)}
+
+
+def _unprefixed(arm: Any) -> Any:
+    """An arm's settings by field, whether they were given as ``kl_beta`` or, as in the pipeline, ``grpo_kl_beta``."""
+    if not isinstance(arm, dict):
+        return arm
+    return {str(name).removeprefix(TrainGrpoConfig.PREFIX): value for name, value in arm.items()}
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:

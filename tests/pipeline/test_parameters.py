@@ -96,6 +96,18 @@ def test_arms_of_a_sweep_are_checked() -> None:
         check(sweep.sweep, parse(sweep.sweep, ['settings=[{"kl_bta": 0.5}]']))
     with pytest.raises(ConfigError, match=r"settings\[0\]=5 is no object"):
         check(sweep.sweep, parse(sweep.sweep, ["settings=[5]"]))
+    with pytest.raises(ConfigError, match=r"settings\[1\]=\{'kl_beta': 0.5\} is the same as settings\[0\]"):
+        check(sweep.sweep, parse(sweep.sweep, ['settings=[{"kl_beta": 0.5}, {"grpo_kl_beta": 0.5}]']))
+    with pytest.raises(ConfigError, match="settings is empty; expected one object an arm"):
+        check(sweep.sweep, parse(sweep.sweep, ["settings=[]"]))
+
+
+def test_arms_of_a_sweep_may_have_the_pipelines_names() -> None:
+    values = parse(sweep.sweep, ['settings=[{"grpo_kl_beta": 0.5, "seed": 1}, {"grpo_reward": "exact_match"}]'])
+    assert values == {"settings": [{"kl_beta": 0.5, "seed": 1}, {"reward": "exact_match"}]}
+    configs = check(sweep.sweep, values)
+    assert (configs["train_grpo 0"].kl_beta, configs["train_grpo 0"].seed) == (0.5, 1)
+    assert configs["train_grpo 1"].reward == "exact_match"
 
 
 def test_single_stages_have_the_same_parameters() -> None:
