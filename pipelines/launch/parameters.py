@@ -87,7 +87,7 @@ def check(pipeline: BaseComponent, values: dict[str, Any]) -> dict[str, StageCon
         ConfigError: naming the parameter, its value and what is allowed.
     """
     inputs = pipeline.component_spec.inputs or {}
-    missing = [name for name, spec in inputs.items() if not spec.optional and values.get(name, "") == ""]
+    missing = [name for name, spec in inputs.items() if not spec.optional and values.get(name, "") in ("", [])]
     if missing:
         raise ConfigError(f"{missing[0]} is missing; give {' '.join(f'{name}=...' for name in missing)}")
     defaults = {name: spec.default for name, spec in inputs.items()}

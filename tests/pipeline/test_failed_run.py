@@ -41,12 +41,13 @@ def test_a_wrong_parameter_starts_nothing(repository: Path, tmp_path: Path) -> N
 
 
 def test_refused_credentials_start_nothing(repository: Path, tmp_path: Path, seaweed: SeaweedServer) -> None:
-    wrong = {**seaweed.environment, "AWS_SECRET_ACCESS_KEY": "wrong"}
+    wrong = {**seaweed.environment, "AWS_SECRET_ACCESS_KEY": "marked-5be1", "HF_TOKEN": "marked-90c4"}
     command = _command(repository, tmp_path, "storage_uri=s3://wan-r1/x")
     ended = subprocess.run(command, capture_output=True, text=True, env=_environment(**wrong), check=False)
     assert ended.returncode == 2
     assert "storage_uri=s3://wan-r1/x" in ended.stderr
     assert "the secret does not belong to the access key; set AWS_SECRET_ACCESS_KEY" in ended.stderr
+    assert "marked-" not in ended.stdout + ended.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
 SMALL = [
     "tasks_families=regular",
@@ -33,25 +34,42 @@ SMALL = [
 ARMS = 'settings=[{"grpo_learning_rate": 0.001}, {"reward": "exact_match", "group_size": 3}]'
 
 
-def test_arms_meet_in_one_table(repository: Path, tmp_path: Path) -> None:
+def _run(script: Path, *words: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     environment = {**kept, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    command = [
-        sys.executable,
-        str(repository / "pipelines" / "sweep.py"),
-        "run",
-        "--folder",
-        str(tmp_path),
-        *SMALL,
-        ARMS,
-    ]
-    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    ended = subprocess.run(
+        [sys.executable, str(script), *words], capture_output=True, text=True, env=environment, check=False
+    )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    tables = [path for path in (tmp_path / "pipeline").glob("wan-r1-sweep-*/compare-rewards/comparison")]
-    assert len(tables) == 1
-    table = pq.read_table(tables[0])
-    assert table["model"].to_pylist() == ["grpo:learning_rate=0.001", "grpo:reward=exact_match,group_size=3"]
+    return ended
+
+
+@pytest.fixture(scope="module")
+def swept(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the artifacts of a sweep."""
+    folder = tmp_path_factory.mktemp("runs")
+    ended = _run(repository / "pipelines" / "sweep.py", "run", "--folder", str(folder), *SMALL, ARMS)
+    assert re.search(r"^report: ", ended.stdout, flags=re.MULTILINE)
+    (run,) = (folder / "pipeline").glob("wan-r1-sweep-*")
+    return run
+
+
+def test_arms_meet_in_one_table(swept: Path) -> None:
+    table = pq.read_table(swept / "compare-rewards" / "comparison")
+    first, second = table["model"].to_pylist()
+    assert first == "grpo:learning_rate=0.001"
+    assert second.startswith("grpo:")
+    assert "reward=exact_match" in second
+    assert "group_size=3" in second
     assert table["iterations"].to_pylist() == [1, 1]
     for results in table["results"].to_pylist():
         assert {(row["split"], row["n"]) for row in results} == {("test", 4), ("harder", 4)}
-    assert re.search(r"^report: ", ended.stdout, flags=re.MULTILINE)
+
+
+def test_the_comparison_alone_gives_the_same_table(swept: Path, repository: Path, tmp_path: Path) -> None:
+    arms = sorted(swept.glob("for-loop-*-iteration-*"))
+    words = [f"arm_uris={','.join(str(arm / 'train-grpo' / 'log') for arm in arms)}"]
+    words += [f"evaluation_uris={','.join(str(arm / 'evaluate' / 'scores') for arm in arms)}"]
+    _run(repository / "pipelines" / "stages.py", "compare-rewards", "run", "--folder", str(tmp_path), *words)
+    (again,) = (tmp_path / "pipeline").glob("wan-r1-compare-rewards-*/compare-rewards/comparison")
+    assert pq.read_table(again).equals(pq.read_table(swept / "compare-rewards" / "comparison"))
