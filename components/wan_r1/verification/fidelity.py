@@ -54,12 +54,14 @@ def compare(
     """
     radius = np.array([s.radius for s in scenes], np.float32)[which] + _SPREAD
     return Backgrounds(
-        fidelity=_fidelity(frames, position, radius, scenes, which, rules.fidelity_tau),
+        fidelity=unchanged_shares(frames, position, radius, scenes, which, rules.fidelity_tau),
         changed=_changed_patches(difference, position, radius, scenes, which, weights, rules),
     )
 
 
-def _fidelity(frames, position, radius, scenes: Sequence[Appearance], which: np.ndarray, tau: float) -> np.ndarray:
+def unchanged_shares(
+    frames, position, radius, scenes: Sequence[Appearance], which: np.ndarray, tau: float
+) -> np.ndarray:
     """Share of each frame's background pixels whose 3 x 3 mean is within ``tau`` in every channel, [n, F].
 
     The mean over neighbours forgives a decoder's noise, and what a blur of one pixel does is forgiven on top; what is

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from wan_r1.tasks.level import GridLevel
+from wan_r1.tasks.road_family import RoadLevel
 from wan_r1.verification.appearance import SceneError
 from wan_r1.verification.facts import Measurements, judge
 from wan_r1.verification.fidelity import compare
+from wan_r1.verification.road_facts import read_roads
+from wan_r1.verification.road_scene import RoadScene, get_road_scene
 from wan_r1.verification.scene import Scene, get_scene, patch_weights, reduce_frames
 from wan_r1.verification.tracking import Tracks, track
 from wan_r1.verification.verdict import StrictRules, Verdict
@@ -63,7 +66,7 @@ def verify(
     rules = rules or StrictRules()
     verdicts: list[Verdict | None] = [None] * len(tasks)
     groups: dict[tuple, list[int]] = {}
-    scenes: dict[int, Scene] = {}
+    scenes: dict[int, Scene | RoadScene] = {}
     for i, (video, task) in enumerate(zip(videos, tasks, strict=True)):
         problem = _problem(video, task, any_length)
         if problem is None and id(task) not in scenes:
@@ -74,7 +77,7 @@ def verify(
         if problem is not None:
             verdicts[i] = Verdict(error=problem)
         else:
-            groups.setdefault((video.shape, task.level.canvas), []).append(i)
+            groups.setdefault((video.shape, task.level.canvas, type(scenes[id(task)])), []).append(i)
 
     for indices in groups.values():
         for part in _parts(indices, videos[indices[0]].shape):
@@ -90,10 +93,10 @@ def verify(
     return [verdict for verdict in verdicts if verdict is not None]
 
 
-def _scene(task: Task) -> Scene:
-    if not isinstance(task.level, GridLevel):
-        raise SceneError(f"levels of the family {task.family!r} cannot be read")
-    return get_scene(task.level, task.first_frame)
+def _scene(task: Task) -> Scene | RoadScene:
+    if isinstance(task.level, GridLevel):
+        return get_scene(task.level, task.first_frame)
+    return get_road_scene(cast(RoadLevel, task.level), task.first_frame, task.texture)
 
 
 def _problem(video: object, task: Task, any_length: bool) -> str | None:
@@ -122,8 +125,21 @@ def _parts(indices: list[int], shape: tuple[int, ...]) -> Iterator[list[int]]:
         yield indices[begin : begin + size]
 
 
-def _read(videos: list[np.ndarray], tasks: list[Task], of: list[Scene], rules: StrictRules) -> list[Verdict]:
-    """Verdicts of readable videos of one shape, each with its scene."""
+def _read(
+    videos: list[np.ndarray], tasks: list[Task], scenes: Sequence[Scene | RoadScene], rules: StrictRules
+) -> list[Verdict]:
+    """Verdicts of readable videos of one shape, each with its scene; all scenes are of one type."""
+    frames = len(videos[0])
+    speeds = {id(task): _speed(task, frames) for task in tasks}
+    each = [speeds[id(task)] for task in tasks]
+    roads = [scene for scene in scenes if isinstance(scene, RoadScene)]
+    if roads:
+        return read_roads(videos, roads, each, tasks[0].level.canvas, rules)
+    return _read_grids(videos, each, [scene for scene in scenes if isinstance(scene, Scene)], rules)
+
+
+def _read_grids(videos: list[np.ndarray], speeds: list[float], of: list[Scene], rules: StrictRules) -> list[Verdict]:
+    """The same of levels on a grid."""
     scenes = list({id(scene): scene for scene in of}.values())
     places = {id(scene): k for k, scene in enumerate(scenes)}
     which = np.array([places[id(scene)] for scene in of])
@@ -139,8 +155,7 @@ def _read(videos: list[np.ndarray], tasks: list[Task], of: list[Scene], rules: S
     tracks = track(difference, scenes, which, rules, cell)
     compared = compare(frames, difference, tracks.position, scenes, which, patch_weights(side, canvas), rules)
     position = _bridge(tracks) / np.float32(cell)
-    speeds = {id(task): _speed(task, frames.shape[1]) for task in tasks}
-    walks = follow_path(position, scenes, which, np.array([speeds[id(task)] for task in tasks]), rules)
+    walks = follow_path(position, scenes, which, np.array(speeds), rules)
     measured = Measurements(tracks=tracks, position=position, backgrounds=compared, walks=walks, scenes=of)
     return judge(measured, rules)
 

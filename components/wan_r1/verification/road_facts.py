@@ -1,0 +1,234 @@
+"""Reading videos of levels made of roads: where the player is, what it breaks, and the strict metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from wan_r1.verification.appearance import MOST_BLUR
+from wan_r1.verification.fidelity import unchanged_shares
+from wan_r1.verification.road_scene import HIDDEN, RoadScene
+from wan_r1.verification.road_walk import RoadWalk, follow_roads
+from wan_r1.verification.scene import reduce_frames
+from wan_r1.verification.tracking import Tracks, track
+from wan_r1.verification.verdict import DUPLICATED, LOST, OCCLUDED, TRACKED, StrictRules, Verdict, Violation
+
+_SPREAD = 1.5
+"""Pixels by which the player's pixels reach beyond its radius, as in `wan_r1.verification.fidelity`."""
+_CONTRAST = 24.0
+"""Colour distance, in levels, from which a region shows something that can be lost."""
+_FADED_BESIDE_BLUR = 0.25
+"""Share of a region's contrast that must be lost in another way than by blur, for it to count as faded."""
+_LEAST_SEEN = 0.5
+"""Least share of a region's pixels away from the player for it to be compared."""
+_LEAST_COVERED = 0.3
+"""Least share of the player that is covered, for it to be noticed when it is drawn over what covers it."""
+
+
+def read_roads(
+    videos: Sequence[np.ndarray], scenes: Sequence[RoadScene], speeds: Sequence[float], canvas: int, rules: StrictRules
+) -> list[Verdict]:
+    """Verdicts of readable videos of one shape.
+
+    Args:
+        videos: ``[F, H, W, 3]`` uint8 each.
+        scenes: the scene of each.
+        speeds: the level's speed for each, in cells a frame.
+        canvas: cells per side of the frame, the same for all.
+        rules: tolerances.
+    """
+    found = []
+    for video, scene, speed in zip(videos, scenes, speeds, strict=True):
+        side = scene.background.shape[-1]
+        cell = side / canvas
+        frames = reduce_frames(video, side)
+        difference = frames.transpose(0, 3, 1, 2) - scene.background
+        which = np.zeros(1, int)
+        tracks = track(difference[None], [scene], which, rules, cell)
+        tracks, shown_through = _look_behind(tracks, difference, scene, rules, cell)
+        position = tracks.position[0]
+        radius = np.array([scene.radius + _SPREAD], np.float32)
+        shares = unchanged_shares(frames[None], tracks.position, radius, [scene], which, rules.fidelity_tau)[0]
+        changed = _changed_regions(difference, position, float(radius[0]), scene, rules)
+        bridged = _bridge(position, tracks.hidden[0]) / np.float32(cell)
+        walk = follow_roads(bridged, scene, speed, rules)
+        found.append(_judge(bridged, tracks, walk, changed, shown_through, shares, scene, speed, canvas, rules))
+    return found
+
+
+def _look_behind(
+    tracks: Tracks, difference: np.ndarray, scene: RoadScene, rules: StrictRules, cell: float
+) -> tuple[Tracks, np.ndarray]:
+    """The tracks with the player also where it is partly covered, and the frames in which it shines through a cover.
+
+    At each sample of a road where a part of the player is covered, what can be seen of it is compared with the frame;
+    that place is taken if it explains the frame better than the whole player elsewhere does.
+    """
+    position, seen = tracks.position[0].copy(), tracks.seen[0].copy()
+    through = np.zeros(len(seen), bool)
+    if not len(scene.veiled):
+        return tracks, through
+    side = scene.background.shape[-1]
+    half = scene.veils.shape[1] // 2
+    around = np.arange(-half, half + 1)
+    points = scene.samples[scene.veiled] * np.float32(cell)
+    offset = np.floor(points - np.array(scene.anchor) + 0.5).astype(int)
+    rows, columns = (offset[:, axis, None] + around for axis in (1, 0))
+    inside = ((rows >= 0) & (rows < side))[:, :, None] & ((columns >= 0) & (columns < side))[:, None, :]
+    place = rows.clip(0, side - 1)[:, :, None], columns.clip(0, side - 1)[:, None, :]
+    own = np.ix_(around % side, around % side)
+    colour, opacity = scene.colour[:, *own], scene.opacity[own]
+    behind = np.moveaxis(scene.background[:, *place], 0, 1)
+    whole = (colour[None] - opacity * behind) * inside[:, None]
+    part = whole * scene.veils[:, None]
+    covered = whole * (1 - scene.veils)[:, None]
+    energies = [(each**2).sum((1, 2, 3)) for each in (part, covered)]
+    looked_for = scene.visible[scene.veiled] >= HIDDEN
+    noticeable = scene.visible[scene.veiled] <= 1 - _LEAST_COVERED
+    for f in range(len(seen)):
+        here = np.moveaxis(difference[f][:, *place], 0, 1) * inside[:, None]
+        match = (here * part).sum((1, 2, 3))
+        share = match / np.maximum(energies[0], 1)
+        power = (here**2 * (opacity > 0.1) * scene.veils[:, None]).sum((1, 2, 3))
+        alike = match**2 >= rules.likeness**2 * energies[0] * np.maximum(power, 1)
+        gain = match * share.clip(0, 1) * (looked_for & alike & (share >= rules.present))
+        best = int(gain.argmax())
+        if gain[best] <= 0:
+            continue
+        if seen[f] and np.hypot(*(points[best] - position[f])) > cell:
+            continue
+        hidden_part = (here[best] * covered[best]).sum() / max(energies[1][best], 1)
+        if noticeable[best] and hidden_part >= rules.present:
+            through[f] = True
+        elif scene.visible[scene.veiled][best] < 1 - _LEAST_COVERED or not seen[f]:
+            position[f], seen[f] = points[best], True
+    hidden = tracks.hidden[0] & ~seen
+    return replace(tracks, position=position[None], seen=seen[None], hidden=hidden[None]), through
+
+
+def _bridge(position: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """Positions [F, 2] with a straight line over frames in which the player was hidden between two others."""
+    result = position.copy()
+    known = np.flatnonzero(~np.isnan(position[:, 0]))
+    if len(known):
+        unknown = np.flatnonzero(hidden)
+        unknown = unknown[(unknown > known[0]) & (unknown < known[-1])]
+        for axis in (0, 1):
+            result[unknown, axis] = np.interp(unknown, known, position[known, axis])
+    return result
+
+
+def _changed_regions(
+    difference: np.ndarray, position: np.ndarray, radius: float, scene: RoadScene, rules: StrictRules
+) -> np.ndarray:
+    """Regions [F, K] that lost their contrast, or whose colour changed in another way, away from the player."""
+    frames, _, height, width = difference.shape
+    rows, columns = np.arange(height, dtype=np.float32) + 0.5, np.arange(width, dtype=np.float32) + 0.5
+    # nan compares as False: without a player everything counts
+    near = (rows - position[:, 1:2])[:, :, None] ** 2 + (columns - position[:, 0:1])[:, None, :] ** 2 < radius**2
+    away = (~near).astype(np.float32)
+    flat = np.concatenate([difference * away[:, None], away[:, None]], axis=1).reshape(frames * 4, -1)
+    sums = np.asarray(scene.members @ flat.T).T.reshape(frames, 4, -1)
+    total = np.asarray(scene.members.sum(1)).ravel()
+    use = sums[:, 3] >= _LEAST_SEEN * total
+    means = np.moveaxis(sums[:, :3] / np.maximum(sums[:, 3:], 1), 1, -1)
+
+    def split(values: np.ndarray, along: np.ndarray, least: float, most: float) -> tuple[np.ndarray, np.ndarray]:
+        unit = along / np.maximum((along**2).sum(-1), 1)[:, None]
+        share = np.clip((values * unit).sum(-1), least, most)
+        return share, values - share[..., None] * along
+
+    solid = np.where((scene.contrast**2).sum(-1, keepdims=True) >= _CONTRAST**2, scene.contrast, 0)
+    _, sharp = split(means, scene.region_leak, 0.0, MOST_BLUR)
+    lost, _ = split(means, solid, -np.inf, np.inf)
+    lost_beside_blur, rest = split(sharp, solid, -np.inf, np.inf)
+    changed = (lost < rules.wall_opacity - 1) & (lost_beside_blur < -_FADED_BESIDE_BLUR)
+    changed |= (sharp**2).sum(-1) > rules.patch_tolerance**2
+    for kind in set(scene.kinds):
+        own = np.array([name == kind for name in scene.kinds])
+        counted = (use & own)[..., None]
+        mean = (rest * counted).sum(1) / np.maximum(counted.sum(1), 1)
+        drifted = ((mean**2).sum(-1) > rules.drift_tolerance**2) & (counted.sum((1, 2)) > 1)
+        changed |= drifted[:, None] & own
+    return changed & use
+
+
+def _judge(
+    position: np.ndarray,
+    tracks: Tracks,
+    walk: RoadWalk,
+    changed: np.ndarray,
+    shown_through: np.ndarray,
+    shares: np.ndarray,
+    scene: RoadScene,
+    speed: float,
+    canvas: int,
+    rules: StrictRules,
+) -> Verdict:
+    """The verdict of one video."""
+    frames = len(position)
+    seen, hidden, doubled = tracks.seen[0], tracks.hidden[0], tracks.doubled[0]
+    moved = np.zeros(frames, np.float32)
+    moved[1:] = np.hypot(*(position[1:] - position[:-1]).T)
+    jump = moved > speed + rules.speed_slack
+    wrong_start = np.zeros(frames, bool)
+    wrong_start[0] = seen[0] and np.hypot(*(position[0] - scene.points[scene.start])) > rules.path_tolerance
+    broken = {
+        "wrong_start": wrong_start,
+        "lost": ~seen & ~hidden,
+        "duplicate": doubled,
+        "jump": jump,
+        "too_fast": _too_fast(position, speed, rules) & ~jump,
+        "off_path": walk.off_path,
+        "shows_through": shown_through,
+    }
+    entries = [
+        Violation(kind=kind, frame=int(f), place=scene.places[walk.nearest[f]])
+        for kind, flags in broken.items()
+        for f in np.flatnonzero(flags)
+    ]
+    sorts = np.array(scene.kinds)
+    for kind in dict.fromkeys(scene.kinds):
+        own = changed[:, sorts == kind]
+        for f in np.flatnonzero(own.any(1)):
+            region = np.flatnonzero(sorts == kind)[own[f].argmax()]
+            entries.append(Violation(kind=kind, frame=int(f), place=scene.places[scene.region_places[region]]))
+    entries.sort(key=lambda entry: entry.frame)
+    end_of_rules = entries[0].frame if entries else frames
+
+    counted = min(end_of_rules, walk.mistake)
+    places = [(place, frame) for place, frame in walk.places if frame < end_of_rules]
+    nearest_goal = float(walk.left[:counted].min(initial=scene.length))
+    success = not entries and _rests_on_goal(position, seen, scene, rules)
+    return Verdict(
+        em=success and walk.extra == 0,
+        sr=success,
+        pr=float(np.clip(1 - nearest_goal / scene.length, 0, 1)) if scene.length else float(success),
+        sd=walk.extra / scene.length if success and scene.length else None,
+        mf=float(shares.mean()),
+        violations=tuple(entries),
+        walk=tuple(scene.places[place] for place, _ in places),
+        walk_frames=tuple(frame for _, frame in places),
+        track=position / np.float32(canvas),
+        states=tuple(np.select([doubled, seen, hidden], [DUPLICATED, TRACKED, OCCLUDED], LOST).tolist()),
+        moved=bool((seen & (np.hypot(*(position - scene.points[scene.start]).T) > 0.5)).any()),
+        end=scene.places[walk.nearest[-1]] if seen[-1] else None,
+    )
+
+
+def _too_fast(position: np.ndarray, speed: float, rules: StrictRules) -> np.ndarray:
+    """Frames [F] before which more than a cell (plus slack) was covered in the time of one."""
+    fast = np.zeros(len(position), bool)
+    window = max(1, int(np.floor(1 / max(speed, 1e-6) + 1e-3)))
+    if 1 < window < len(position):
+        fast[window:] = np.hypot(*(position[window:] - position[:-window]).T) > 1 + rules.speed_slack
+    return fast
+
+
+def _rests_on_goal(position: np.ndarray, seen: np.ndarray, scene: RoadScene, rules: StrictRules) -> bool:
+    """Whether the last frames rest on the goal: `rest_frames` of them, or all since it was first reached."""
+    there = seen & (np.hypot(*(position - scene.points[scene.goal]).T) <= rules.path_tolerance)
+    needed = min(rules.rest_frames, len(there) - int(there.argmax()))
+    return bool(there[-1] and there[len(there) - needed :].all())
