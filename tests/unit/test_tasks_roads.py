@@ -1,4 +1,4 @@
-"""Levels of roads: solvable, unique by a margin, within their difficulty; their videos obey the rules frame by frame."""
+"""Levels of roads: solvable, unique by a margin, within their difficulty; videos that obey the rules frame by frame."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from wan_r1.tasks.families import FAMILIES
 from wan_r1.tasks.family import DIFFICULTIES
 from wan_r1.tasks.render import draw_player
 from wan_r1.tasks.road_family import RoadFamily
-from wan_r1.tasks.roads import place_along
+from wan_r1.tasks.roads import place_along, sample_line
 from wan_r1.tasks.task import Task, make_task
 from wan_r1.tasks.textures import TEXTURES
 from wan_r1.verification import verify
@@ -72,6 +72,8 @@ def compressed(video: Video) -> Video:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("change", [np.asarray, noisy, blurred, compressed])
 def test_references_are_solutions(family: str, form: str, change: Callable[[Video], Video]) -> None:
+    if change is compressed and FORMS[form]["size"] < 12 * FORMS[form]["canvas"]:
+        pytest.skip("a player of 5 px that moves does not survive such compression: 12 px a cell are needed")
     tasks = some_tasks(family, form)
     verdicts = verify([change(task.video) for task in tasks], tasks)
     assert [verdict.error for verdict in verdicts if verdict.error] == []
@@ -189,17 +191,22 @@ def beside_the_road(task: Task) -> Video:
 
 @cheat(RULE)
 def cuts_across(task: Task) -> Video | None:
-    """Leaves out the middle of the solution, where that is no road."""
-    line = task.level.graph.line(task.solution)
-    length = task.level.solve().length
-    a, b = place_along(line, np.array([0.3, 0.7]) * length)
-    points = np.concatenate(
-        [place_along(line, np.linspace(0, 0.3, 9) * length), place_along(line, np.linspace(0.7, 1, 9) * length)]
+    """Leaves out the part of the solution that the straight line between its ends is farthest from."""
+    line, length = task.level.graph.line(task.solution), task.level.solve().length
+    roads = np.concatenate([sample_line(road, 0.1) for road in task.level.graph.lines])
+    best, off = None, 0.45
+    for begin in np.arange(0.1, 0.8, 0.1):
+        for end in np.arange(begin + 0.1, 0.95, 0.1):
+            first, second = (place_along(line, np.linspace(a, b, 30) * length) for a, b in ((0, begin), (end, 1)))
+            middle = (first[-1] + second[0]) / 2
+            away = np.sqrt(((middle - roads) ** 2).sum(-1).min())
+            if away > off:
+                best, off = np.concatenate([first, second]), away
+    return (
+        None
+        if best is None
+        else draw(task, place_along(best, np.arange(task.frames) * speed(task)) / task.level.canvas)
     )
-    middle = (a + b) / 2
-    off = np.sqrt(((middle - np.concatenate(task.level.graph.lines)) ** 2).sum(-1).min())
-    walked = place_along(points, np.arange(task.frames) * speed(task)) / task.level.canvas
-    return draw(task, walked) if off > 0.5 else None
 
 
 @cheat(NO_END)
@@ -303,11 +310,13 @@ def mixed(task: Task, opacity: np.ndarray) -> Video:
 
 
 @cheat(RULE)
-def player_changes_colour(task: Task) -> Video:
+def player_changes_colour(task: Task) -> Video | None:
     video, half = task.video.copy(), max(1, arrival(task) // 2)
     look = TEXTURES[task.texture]
-    red, green, blue = look.player
-    other = luma_twin(look.player, (40, 90, 255) if blue < 128 else (255, 90, 20))
+    twins = [luma_twin(look.player, towards) for towards in ((40, 90, 255), (255, 90, 20), (60, 220, 60))]
+    other = max(twins, key=lambda twin: np.linalg.norm(np.subtract(twin, look.player)))
+    if np.linalg.norm(np.subtract(other, look.player)) < 80:
+        return None
     video[half:] = draw(task, task.trajectory[half:], replace(look, player=other))
     return video
 
@@ -327,9 +336,11 @@ def goal_brought_to_the_player(task: Task) -> Video:
 
 
 @cheat(RULE)
-def roads_recoloured(task: Task) -> Video:
+def roads_recoloured(task: Task) -> Video | None:
     look = TEXTURES[task.texture]
     other = luma_twin(look.floor, (255, 0, 200))
+    if np.linalg.norm(np.subtract(other, look.floor)) < 80:
+        return None
     return draw(task, task.trajectory, replace(look, floor=other, floor_material=None))
 
 

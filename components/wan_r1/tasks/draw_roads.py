@@ -78,6 +78,6 @@ def irregular_regions(level: IrregularLevel, size: int) -> Regions:
     _draw_lines(labels, graph, cell, near, [-1] * len(graph.roads))
     _draw_lines(labels, graph, cell, ROAD_WIDTH - KERB_WIDTH, list(range(2, 2 + len(graph.roads))))
     x, y = level.center(level.goal)
-    labels[square_cover((x * size, y * size), cell, size) > 0.5] = 1
+    labels[square_cover((x * size, y * size), cell, size) > 0.9] = 1
     kinds = ("outside_changed", "goal_changed", *("floor_changed" for _ in graph.roads))
     return Regions(labels=labels, kinds=kinds)

@@ -23,6 +23,8 @@ _FADED_BESIDE_BLUR = 0.25
 """Share of a region's contrast that must be lost in another way than by blur, for it to count as faded."""
 _LEAST_SEEN = 0.5
 """Least share of a region's pixels away from the player for it to be compared."""
+_FEWEST_SEEN = 8
+"""The same in pixels."""
 _LEAST_COVERED = 0.3
 """Least share of the player that is covered, for it to be noticed when it is drawn over what covers it."""
 
@@ -51,7 +53,7 @@ def read_roads(
         position = tracks.position[0]
         radius = np.array([scene.radius + _SPREAD], np.float32)
         shares = unchanged_shares(frames[None], tracks.position, radius, [scene], which, rules.fidelity_tau)[0]
-        changed = _changed_regions(difference, position, float(radius[0]), scene, rules)
+        changed = _changed_regions(difference, position, float(radius[0]) + 1, scene, rules)
         bridged = _bridge(position, tracks.hidden[0]) / np.float32(cell)
         walk = follow_roads(bridged, scene, speed, rules)
         found.append(_judge(bridged, tracks, walk, changed, shown_through, shares, scene, speed, canvas, rules))
@@ -132,7 +134,7 @@ def _changed_regions(
     flat = np.concatenate([difference * away[:, None], away[:, None]], axis=1).reshape(frames * 4, -1)
     sums = np.asarray(scene.members @ flat.T).T.reshape(frames, 4, -1)
     total = np.asarray(scene.members.sum(1)).ravel()
-    use = sums[:, 3] >= _LEAST_SEEN * total
+    use = sums[:, 3] >= np.maximum(_LEAST_SEEN * total, _FEWEST_SEEN)
     means = np.moveaxis(sums[:, :3] / np.maximum(sums[:, 3:], 1), 1, -1)
 
     def split(values: np.ndarray, along: np.ndarray, least: float, most: float) -> tuple[np.ndarray, np.ndarray]:

@@ -21,12 +21,12 @@ SPACING = 1 / 8
 """Distance of the samples of a road, in cells."""
 _TILE = 1.0
 """Side of the tiles in which regions are compared, in cells."""
-_FEWEST = 6
+_FEWEST = 9
 """Fewest pixels of a region that is compared."""
 _COVERED = 0.9
 """Less of the player than this must be visible at a sample, for it to be looked for there in parts."""
-_REACH = 0.42
-"""Distance from the start within which the given image may show the player, in cells, and a pixel more."""
+_REACH = 0.36
+"""Distance from the start within which the given image may show the player, in cells, and half a pixel more."""
 _SAME_DRAWING = 1.0
 """Largest mean difference, in levels, of the given image from our own drawing of the level, for that to be used."""
 HIDDEN = 0.3
@@ -195,7 +195,7 @@ def _without_player(
     side = image.shape[0]
     rows, columns = np.mgrid[:side, :side] + 0.5
     away = np.hypot(columns - centre[0], rows - centre[1])
-    covered = away < _REACH * cell + 1
+    covered = away < _REACH * cell + 0.5
     result = image.copy()
     if drawn is not None and np.abs(drawn - image)[~covered].mean() < _SAME_DRAWING:
         result[covered] = drawn[covered]
@@ -233,11 +233,13 @@ def _visible_shares(veils: np.ndarray, looks: Appearance, cell: float) -> np.nda
 def _compared_regions(
     regions: Regions, looks: Appearance, background: np.ndarray, cell: float, points: np.ndarray
 ) -> dict:
-    """Regions cut into tiles, as they are compared; see `RoadScene`."""
+    """Regions cut into tiles (but for the goal, which is small), as they are compared; see `RoadScene`."""
     side = regions.labels.shape[0]
     tile = (np.arange(side) / (_TILE * cell)).astype(int)
     tiles = tile.max() + 1
-    keys = (regions.labels.astype(np.int64) * tiles + tile[:, None]) * tiles + tile[None]
+    whole = np.isin(regions.labels, [label for label, kind in enumerate(regions.kinds) if kind == "goal_changed"])
+    rows, columns = (np.where(whole, 0, axis) for axis in (tile[:, None], tile[None]))
+    keys = (regions.labels.astype(np.int64) * tiles + rows) * tiles + columns
     keys[regions.labels < 0] = -1
     names, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
     use = (names >= 0) & (counts >= _FEWEST)
