@@ -50,7 +50,8 @@ def _road_cover(graph: RoadGraph, cell: float, width: float, size: int) -> NDArr
     fine = fineness(size)
     mask = np.zeros((size * fine, size * fine), np.uint8)
     _draw_lines(mask, graph, cell * fine, width, [255] * len(graph.roads))
-    return cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    cover = cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA)
+    return np.asarray(cover, np.float32) / np.float32(255)
 
 
 def _draw_lines(image: np.ndarray, graph: RoadGraph, cell: float, width: float, values: list[int]) -> None:
@@ -67,7 +68,7 @@ def square_cover(centre: tuple[float, float], cell: float, size: int) -> NDArray
     x = np.abs(pixels - centre[0])[None] - (half - corner)
     y = np.abs(pixels - centre[1])[:, None] - (half - corner)
     outside = np.hypot(np.maximum(x, 0), np.maximum(y, 0)) + np.minimum(np.maximum(x, y), 0)
-    return np.clip(corner + 0.5 - outside, 0, 1)
+    return np.clip(corner + 0.5 - outside, 0, 1).astype(np.float32)
 
 
 def irregular_regions(level: IrregularLevel, size: int) -> Regions:

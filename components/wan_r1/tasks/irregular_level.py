@@ -74,7 +74,9 @@ class IrregularLevel:
     @cached_property
     def graph(self) -> RoadGraph:
         """Junctions and roads in cells."""
-        points = {(k,): (x / UNIT, y / UNIT) for k, (x, y) in enumerate(self.junctions)}
+        points: dict[Place, tuple[float, float]] = {
+            (k,): (x / UNIT, y / UNIT) for k, (x, y) in enumerate(self.junctions)
+        }
         roads = []
         for a, b, *controls in self.roads:
             corners = np.array([points[a,], np.array(controls[:2]) / UNIT, np.array(controls[2:]) / UNIT, points[b,]])

@@ -157,7 +157,7 @@ class RoadFamily(Generic[L]):
         """
         route = level.route(level.solve().path) * level.canvas
         length = float(np.linalg.norm(np.diff(route, axis=0), axis=1).sum())
-        walked = np.arange(frames) * steps_per_frame
+        walked = np.arange(frames, dtype=np.float64) * steps_per_frame
         if walked[-1] < length - 1e-6:
             needed = 1 + math.ceil(length / steps_per_frame - 1e-6)
             raise ConfigError(

@@ -210,6 +210,7 @@ def _judge(
         pr=float(np.clip(1 - nearest_goal / scene.length, 0, 1)) if scene.length else float(success),
         sd=walk.extra / scene.length if success and scene.length else None,
         mf=float(shares.mean()),
+        first_frame=float(shares[0]),
         violations=tuple(entries),
         walk=tuple(scene.places[place] for place, _ in places),
         walk_frames=tuple(frame for _, frame in places),

@@ -53,7 +53,7 @@ def follow_roads(position: np.ndarray, scene: RoadScene, speed: float, rules: St
     nearest = np.full(frames, scene.start)
     here = int(_distances(scene.points[scene.start][None], scene.samples)[0].argmin())
     places, before, on_road = [(scene.start, 0)], 0, True
-    for f in np.flatnonzero(~np.isnan(position[:, 0])):
+    for f in np.flatnonzero(~np.isnan(position[:, 0])).tolist():
         nearest[f:] = to_places[f].argmin()
         close = away[f] <= rules.path_tolerance
         if not on_road:
@@ -67,11 +67,11 @@ def follow_roads(position: np.ndarray, scene: RoadScene, speed: float, rules: St
             off[f], on_road = True, False
             continue
         there = int(options[away[f, options].argmin()])
-        places += [(place, int(f)) for place in _passed(scene, here, there, ways[there]) if place != places[-1][0]]
+        places += [(place, f) for place in _passed(scene, here, there, ways[there]) if place != places[-1][0]]
         here, before = there, f
         for end, rest in zip(scene.ends[scene.road_of[here]], scene.along[here], strict=True):
             if rest <= _CORE and end != places[-1][0]:
-                places.append((int(end), int(f)))
+                places.append((int(end), f))
         left[f:] = 0.0 if places[-1][0] == scene.goal else scene.to_goal[here]
     extra, mistake = _retreats(left)
     return RoadWalk(places=tuple(places), off_path=off, nearest=nearest, left=left, extra=extra, mistake=mistake)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from wan_r1.tasks.level import Cell
+from wan_r1.tasks.level import Place
 
 TRACKED, OCCLUDED, LOST, DUPLICATED = STATES = ("tracked", "occluded", "lost", "duplicated")
 """State of the player in a frame. `occluded`: it can hide near its last place because it looks like what is there."""
@@ -26,6 +26,8 @@ VIOLATIONS = {
     "obstacle_changed": "an obstacle is erased or recoloured",
     "floor_changed": "floor is painted over",
     "outside_changed": "the surroundings of the board are painted over",
+    "ladder_changed": "a ladder is erased or recoloured",
+    "shows_through": "the player is drawn over what hides it where it is",
 }
 """Every kind of violation and what it means."""
 
@@ -62,11 +64,12 @@ class StrictRules:
 
 @dataclass(frozen=True, kw_only=True)
 class Violation:
-    """A rule that is broken: what (a key of `VIOLATIONS`), in which frame, at which cell (row, column) of the board."""
+    """A rule that is broken: what (a key of `VIOLATIONS`), in which frame, where: a place of the level, such as
+    the cell (row, column) of a board."""
 
     kind: str
     frame: int
-    place: Cell
+    place: Place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,10 +93,10 @@ class Verdict:
         track: float32 [frames, 2], player centre (x, y) as fractions of the frame; nan where not seen.
         states: state of the player per frame, one of `STATES`.
         violations: every broken rule, one entry a kind and frame, in the order of time.
-        walk: cells (row, column) visited before the first violation, in order.
-        walk_frames: frame in which each cell of the walk is entered.
+        walk: places, such as cells (row, column), visited before the first violation, in order.
+        walk_frames: frame in which each place of the walk is entered.
         moved: whether the player ever leaves its start cell.
-        end: cell the player stands on in the last frame; None if it is not seen there.
+        end: place the player is at in the last frame; None if it is not seen there.
         error: why the video could not be read; None if it could.
     """
 
@@ -111,10 +114,10 @@ class Verdict:
     track: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32), repr=False, compare=False)
     states: tuple[str, ...] = ()
     violations: tuple[Violation, ...] = ()
-    walk: tuple[Cell, ...] = ()
+    walk: tuple[Place, ...] = ()
     walk_frames: tuple[int, ...] = ()
     moved: bool = False
-    end: Cell | None = None
+    end: Place | None = None
     error: str | None = None
 
     @property
