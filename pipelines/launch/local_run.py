@@ -26,6 +26,7 @@ from kfp.dsl.base_component import BaseComponent
 
 from launch.console import Console
 from launch.parameters import CONFIGS
+from wan_r1.config import ConfigError
 from wan_r1.reports.terminal import print_results
 from wan_r1.runtime import git_commit
 from wan_r1.source import source_hash
@@ -49,8 +50,10 @@ def run(pipeline: BaseComponent, values: dict[str, Any], *, folder: Path, cache:
         0 if the run succeeded, 1 if it failed, 130 if it was interrupted.
 
     Raises:
+        ConfigError: if an artifact of an earlier run is not here, before anything runs.
         StorageError: if the storage refuses, before anything runs.
     """
+    values = {name: _found(name, value) for name, value in values.items()}
     folder = folder.resolve()
     run_id = values.get("run_id") or _new_run_id(folder)
     results = folder / run_id
@@ -119,6 +122,26 @@ def _execute(pipeline: BaseComponent, values: dict[str, Any], root: Path, cache:
         compiler.Compiler().compile(pipeline, str(package))
         text = re.sub(r"^(\s+image: ).*$", rf"\g<1>{local_image()}", package.read_text(), flags=re.MULTILINE)
     return components.load_component_from_text(text)(**values).outputs
+
+
+def _found(name: str, value: Any) -> Any:
+    """A parameter's value; artifacts of earlier runs as absolute paths of what is there."""
+    if name == "storage_uri" or not name.endswith(("_uri", "_uris")):
+        return value
+    if isinstance(value, list):
+        return [_found(name, one) for one in value]
+    if locations.is_s3(value):
+        raise ConfigError(
+            f"{name}={value}: on this machine a stage reads artifacts from folders; download it first, or submit the "
+            "stage to Kubeflow Pipelines"
+        )
+    path = locations.local_path(value).resolve()
+    if not path.exists():
+        raise ConfigError(
+            f"{name}={value}: there is no such file or folder; expected an artifact of an earlier run, such as "
+            "runs/pipeline/<run>/generate-tasks/dataset"
+        )
+    return str(path)
 
 
 def _storage_uri(pipeline: BaseComponent, values: dict[str, Any]) -> str:

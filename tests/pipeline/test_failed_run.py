@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+import stages
+from launch.verbs import main
 from wan_r1.storage.seaweed import SeaweedServer
 
 FEW = [f"tasks_{split}_levels=4" for split in ("train", "validation", "prompts", "test", "harder")]
@@ -37,6 +39,25 @@ def test_a_wrong_parameter_starts_nothing(repository: Path, tmp_path: Path) -> N
     ended = subprocess.run(command, capture_output=True, text=True, env=_environment(), check=False)
     assert ended.returncode == 2
     assert ended.stderr.startswith("error: grpo_group_size=1 is not allowed; expected at least 2")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        (
+            "s3://bucket/dataset",
+            "dataset_uri=s3://bucket/dataset: on this machine a stage reads artifacts from folders",
+        ),
+        ("no-such-folder", "dataset_uri=no-such-folder: there is no such file or folder; expected an artifact"),
+    ],
+)
+def test_an_artifact_that_is_not_here_starts_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], uri: str, message: str
+) -> None:
+    words = ["run", "--folder", str(tmp_path / "runs"), f"dataset_uri={uri}"]
+    assert main(stages.STAGES["validate-tasks"], "stages.py", words) == 2
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 
