@@ -21,11 +21,13 @@ from wan_r1.tasks.textures import TEXTURES
 LATTICE = 8
 """Places a cell at which the player is looked for, on each axis."""
 OPACITIES = np.linspace(0, 1, 21)
-PRESENT, SECOND = 0.5, 0.35
+PRESENT, SECOND = 0.5, 0.25
 TOLERANCE, SLACK, REST = 0.25, 0.35, 2
 APART = 0.9
 """Least distance of a second player, in cells."""
 LOOKS_LIKE = 0.75
+OTHER_COLOUR = 50.0
+"""Distance of the mean colour of a cell or border from its own, in levels, from which it is none of its states."""
 REACH = 0.3
 """Radius of the player, in cells."""
 
@@ -116,14 +118,14 @@ def _states(task: Task) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
     goals = replace(level, goal=level.start, start=level.goal)
     for row, column in itertools.product(range(level.rows), range(level.columns)):
         cell = (row, column)
-        if cell == level.start:
-            continue
         others = [replace(level, right_walls=_toggle(level.right_walls, cell))] if column + 1 < level.columns else []
         if others:
             found.append(("right border", cell, (0.5, 1.0), true, others))
         others = [replace(level, down_walls=_toggle(level.down_walls, cell))] if row + 1 < level.rows else []
         if others:
             found.append(("lower border", cell, (1.0, 0.5), true, others))
+        if cell == level.start:
+            continue
         if cell == level.goal:
             found.append(("goal", cell, (0.5, 0.5), true, [goals]))
         else:
@@ -155,12 +157,13 @@ def _toggle(cells: tuple[Cell, ...], cell: Cell) -> tuple[Cell, ...]:
 
 
 def _changed(frame: np.ndarray, point: np.ndarray, states, task: Task) -> str | None:
-    """The first cell or border that looks more like another of its states, away from the player."""
+    """The first cell or border that looks more like another of its states, or like none, away from the player."""
     for name, centre, mask, pictures in states:
         if np.abs(centre - point).max() < REACH + 0.65:
             continue
         errors = ((frame[mask].astype(np.float64) - pictures) ** 2).sum((1, 2))
-        if errors.argmin() > 0:
+        colour = (frame[mask].astype(np.float64) - pictures[0]).mean(0)
+        if errors.argmin() > 0 or np.linalg.norm(colour) > OTHER_COLOUR:
             return f"{name} at {tuple(centre)} changed"
     return None
 

@@ -73,7 +73,7 @@ def test_a_wrong_value_names_the_reward_the_value_and_the_video(value):
 
 
 def test_our_rewards_have_documentation():
-    assert list(REWARDS) == ["trajectory", "exact_match", "precision", "success", "judge"]
+    assert list(REWARDS) == ["trajectory", "exact_match", "precision", "success", "judge", "embedding"]
     assert all(function.__doc__ for function in REWARDS.values())
 
 
@@ -114,7 +114,10 @@ def test_a_users_own_reward_is_loaded_by_name(own_module):
     ("name", "says"),
     [
         ("trajectry", "did you mean trajectory"),
-        ("nonsense", "allowed: trajectory, exact_match, precision, success, judge, or module:function"),
+        (
+            "nonsense",
+            "success, judge, embedding, embedding:MODEL, judge:MODEL, or module:function",
+        ),
         (":careful", "is unknown"),
         ("my_rewards_of_test:", "is unknown"),
         ("no_such_module:careful", "cannot import module 'no_such_module'"),

@@ -69,7 +69,7 @@ figure.plot svg { display: block; width: 100%%; height: auto; }
 .videos { display: flex; flex-wrap: wrap; gap: 1rem; margin: 1rem 0; align-items: flex-start; }
 figure.clip { background: var(--raised); border: 1px solid var(--line); border-radius: .5rem; padding: .7rem;
   max-width: 100%%; width: min(100%%, calc(var(--panes) * 9.25rem + 1.4rem)); }
-figure.clip > p { margin: 0 0 .45rem; font-size: .8125rem; color: var(--soft); }
+figure.clip > p { margin: 0 0 .45rem; font-size: .8125rem; color: var(--soft); overflow-wrap: anywhere; }
 figure.clip video { display: block; width: 100%%; height: auto; border-radius: .2rem;
   image-rendering: pixelated; }
 figure.clip .strip { position: relative; }

@@ -6,11 +6,20 @@ import difflib
 import functools
 import importlib
 import inspect
+from collections.abc import Callable
 
 import numpy as np
 
 from wan_r1.rewards import facts
+from wan_r1.rewards.embedding import DEFAULT_ENCODER, embedding_reward
 from wan_r1.rewards.interface import RewardError, RewardFn, RewardInputs, RewardOutput
+from wan_r1.rewards.multimodal_judge import multimodal_reward
+
+
+def embedding(inputs: RewardInputs) -> RewardOutput:
+    """Likeness of a frozen encoder's embeddings to the reference's; see `wan_r1.rewards.embedding`."""
+    return embedding_reward(DEFAULT_ENCODER)(inputs)
+
 
 REWARDS: dict[str, RewardFn] = {
     "trajectory": facts.trajectory,
@@ -18,12 +27,18 @@ REWARDS: dict[str, RewardFn] = {
     "precision": facts.precision,
     "success": facts.success,
     "judge": facts.judge,
+    "embedding": embedding,
 }
 """Every reward of ours by name."""
+
+_WITH_MODEL: dict[str, Callable[[str], RewardFn]] = {"embedding": embedding_reward, "judge": multimodal_reward}
+"""Rewards that take a model of transformers after a colon, as in ``embedding:facebook/dinov2-small``."""
 
 
 def get_reward(name: str) -> RewardFn:
     """The reward of that name, or the function that ``module:function`` names; its values are checked on each call.
+
+    ``embedding:MODEL`` and ``judge:MODEL`` take a hub id or a folder, loaded at the first call.
 
     Raises:
         RewardError: if there is none, or the function does not take exactly one argument; and on a call, if what it
@@ -32,10 +47,15 @@ def get_reward(name: str) -> RewardFn:
     if name in REWARDS:
         return _checked(name, REWARDS[name])
     module_name, colon, function_name = name.partition(":")
+    if module_name in _WITH_MODEL and function_name:
+        return _checked(name, _WITH_MODEL[module_name](function_name))
     if not (colon and module_name and function_name):
         near = difflib.get_close_matches(name, REWARDS, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
-        raise RewardError(f"reward={name!r} is unknown; allowed: {', '.join(REWARDS)}, or module:function{hint}")
+        raise RewardError(
+            f"reward={name!r} is unknown; allowed: {', '.join(REWARDS)}, embedding:MODEL, judge:MODEL, "
+            f"or module:function{hint}"
+        )
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
@@ -69,7 +89,7 @@ def _check_signature(name: str, function: RewardFn) -> None:
 def _checked(name: str, function: RewardFn) -> RewardFn:
     """The function with its results checked: a wrong reward stops a run at once instead of spoiling it."""
 
-    @functools.wraps(function)
+    @functools.wraps(function, updated=())
     def reward(inputs: RewardInputs) -> RewardOutput:
         output = function(inputs)
         if not isinstance(output, RewardOutput):

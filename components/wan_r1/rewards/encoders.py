@@ -1,0 +1,112 @@
+"""Frozen encoders of frames through transformers, for the reward `embedding`: DINOv2, CLIP, V-JEPA 2 by name.
+
+Torch is imported here; nothing else of this package's rewards needs it but the judges.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoImageProcessor, AutoModel, AutoVideoProcessor, Dinov2Config, Dinov2Model
+
+_FRAMES_AT_ONCE = 64
+_VIDEO_TYPES = ("vjepa2",)
+_TEXT_AND_IMAGE_TYPES = ("clip", "siglip", "siglip2")
+
+
+class EncoderError(ValueError):
+    """An encoder cannot be loaded; the message names it and the remedy."""
+
+
+class FrameEncoder:
+    """Embeds every frame, in batches: the class token of a vision transformer, or CLIP's image features.
+
+    Args:
+        model: the vision model, in evaluation mode.
+        processor: resizes and normalises frames for it.
+    """
+
+    def __init__(self, model: Any, processor: Any) -> None:
+        self._model = model
+        self._processor = processor
+
+    @torch.no_grad()
+    def encode(self, videos: np.ndarray) -> np.ndarray:
+        """Embeddings float32 [N, F, dimensions] of videos ``[N, F, H, W, 3]`` uint8."""
+        count, frames = videos.shape[:2]
+        flat = videos.reshape(count * frames, *videos.shape[2:])
+        parts = [self._encode(flat[i : i + _FRAMES_AT_ONCE]) for i in range(0, len(flat), _FRAMES_AT_ONCE)]
+        return np.concatenate(parts).reshape(count, frames, -1)
+
+    def _encode(self, images: np.ndarray) -> np.ndarray:
+        pixels = self._processor(images=list(images), return_tensors="pt")["pixel_values"].to(self._model.device)
+        if self._model.config.model_type in _TEXT_AND_IMAGE_TYPES:
+            found = self._model.get_image_features(pixel_values=pixels)
+            # A tensor up to transformers 4, an output object from 5 on.
+            found = getattr(found, "pooler_output", found)
+        else:
+            found = self._model(pixel_values=pixels).last_hidden_state[:, 0]
+        return found.float().cpu().numpy()
+
+
+class VideoEncoder:
+    """Embeds pairs of frames with a video model (V-JEPA 2): the mean over its patches of the same time.
+
+    Args:
+        model: the model, in evaluation mode.
+        processor: its video processor.
+    """
+
+    def __init__(self, model: Any, processor: Any) -> None:
+        self._model = model
+        self._processor = processor
+
+    @torch.no_grad()
+    def encode(self, videos: np.ndarray) -> np.ndarray:
+        """Embeddings float32 [N, T, dimensions] of videos ``[N, F, H, W, 3]`` uint8, T = F / 2 rounded up."""
+        tubelet = self._model.config.tubelet_size
+        missing = -videos.shape[1] % tubelet
+        padded = np.concatenate([videos, videos[:, -1:].repeat(missing, axis=1)], axis=1)
+        found = []
+        for video in padded:
+            pixels = self._processor(torch.from_numpy(video).permute(0, 3, 1, 2), return_tensors="pt")
+            tokens = self._model(pixel_values_videos=pixels["pixel_values_videos"].to(self._model.device))
+            times = len(video) // tubelet
+            found.append(tokens.last_hidden_state[0].reshape(times, -1, tokens.last_hidden_state.shape[-1]).mean(1))
+        return torch.stack(found).float().cpu().numpy()
+
+
+def load_encoder(name: str) -> FrameEncoder | VideoEncoder:
+    """An encoder from the hub or a folder, frozen, on the GPU if there is one.
+
+    Raises:
+        EncoderError: if transformers cannot load it.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        model = AutoModel.from_pretrained(name).to(device).eval().requires_grad_(False)
+        if model.config.model_type in _VIDEO_TYPES:
+            return VideoEncoder(model, AutoVideoProcessor.from_pretrained(name))
+        return FrameEncoder(model, AutoImageProcessor.from_pretrained(name, use_fast=False))
+    except (OSError, ValueError) as error:
+        raise EncoderError(
+            f"the encoder {name!r} cannot be loaded ({str(error).splitlines()[0]}); give a folder or a hub id that "
+            "transformers' AutoModel and AutoImageProcessor know, such as facebook/dinov2-base"
+        ) from None
+
+
+def tiny_dinov2(seed: int, *, image_size: int = 32) -> Dinov2Model:
+    """A Dinov2Model small enough for a CPU, with seeded random weights: for tests, not for results."""
+    config = Dinov2Config(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        mlp_ratio=2,
+        image_size=image_size,
+        patch_size=8,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Dinov2Model(config).eval()
