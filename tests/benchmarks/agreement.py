@@ -2,8 +2,8 @@
 
     PYTHONPATH=components python tests/benchmarks/agreement.py DATASET SCORES.parquet... [--each 30] [--keep FOLDER]
 
-``SCORES`` are tables of the evaluate stage. From each, up to ``--each`` videos per split, family and verdict are drawn
-by a fixed seed; imperfect ones are drawn first. Disagreements are listed, and kept as npz files if a folder is given.
+``SCORES`` are tables of the evaluate stage. From each, up to ``--each`` failed videos per split and family are drawn by
+a fixed seed, and a third as many solved ones. Disagreements are listed, and kept as npz files if a folder is given.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main() -> None:
         rows = []
         for i in order:
             key = tuple(table[i][name] for name in ("split", "family", "em"))
-            if taken[key] < given.each:
+            if taken[key] < (given.each // 3 if table[i]["em"] else given.each):
                 taken[key] += 1
                 rows.append(int(i))
         for row in pq.read_table(file, columns=COLUMNS).take(rows).to_pylist():

@@ -20,7 +20,7 @@ from wan_r1.tasks.textures import TEXTURES
 
 LATTICE = 8
 """Places a cell at which the player is looked for, on each axis."""
-OPACITIES = np.linspace(0, 1, 21)
+OPACITIES = np.linspace(0, 1, 101)
 PRESENT, SECOND = 0.5, 0.25
 TOLERANCE, SLACK, REST = 0.25, 0.35, 2
 APART = 0.9
@@ -46,13 +46,14 @@ class Reading:
 def read(video: np.ndarray, task: Task) -> Reading:
     """Read one video ``[F, H, W, 3]``."""
     places, templates = _players(task)
+    energy, shapes = (templates**2).sum(1), (templates != 0).astype(np.float64)
     states = _states(task)
     background = _draw(task, task.level)
     points: list[np.ndarray] = []
     broken: tuple[str, int] | None = None
     for number, frame in enumerate(video):
         difference = (frame.astype(np.float64) - background).ravel()
-        found = _search(difference, templates, places)
+        found = _search(difference, templates, energy, shapes, places)
         problem = None
         if found is None:
             problem, point = "lost", (points[-1] if points else np.array([-9.0, -9.0]))
@@ -87,15 +88,16 @@ def _players(task: Task) -> tuple[np.ndarray, np.ndarray]:
     return places, drawn.reshape(len(places), -1)
 
 
-def _search(difference: np.ndarray, templates: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, bool] | None:
+def _search(
+    difference: np.ndarray, templates: np.ndarray, energy: np.ndarray, shapes: np.ndarray, places: np.ndarray
+) -> tuple[np.ndarray, bool] | None:
     """The player's place in cells and whether there is a second one; `None` if there is none."""
-    energy = (templates**2).sum(1)
 
     def best(rest: np.ndarray, allowed: np.ndarray) -> tuple[int, float]:
         match = templates @ rest
         # Squared error of every place at every opacity, less that of no player.
         error = OPACITIES[:, None] ** 2 * energy - 2 * OPACITIES[:, None] * match
-        inside = ((rest**2) @ (templates.T != 0)).clip(1)
+        inside = (shapes @ rest**2).clip(1)
         error[:, (match <= 0) | (match**2 < LOOKS_LIKE**2 * energy * inside) | ~allowed] = 0
         opacity, place = np.unravel_index(error.argmin(), error.shape)
         return int(place), float(OPACITIES[opacity])

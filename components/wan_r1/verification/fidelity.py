@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from wan_r1.verification.appearance import MOST_BLUR, Appearance
@@ -69,7 +70,9 @@ def unchanged_shares(
     """
     height, width = frames.shape[2:4]
     # Sums of nine levels fit in 16 bits; whole numbers are compared several times faster than fractions.
-    total = _sum_neighbours(frames.astype(np.uint16))
+    total = np.empty(frames.shape, np.uint16)
+    for image, sums in zip(frames.reshape(-1, *frames.shape[2:]), total.reshape(-1, *frames.shape[2:]), strict=True):
+        cv2.boxFilter(image, cv2.CV_16U, (3, 3), dst=sums, normalize=False, borderType=cv2.BORDER_CONSTANT)
     background = _sum_neighbours(np.stack([s.background.transpose(1, 2, 0) for s in scenes]))
     leak = _sum_neighbours(np.stack([s.leak.transpose(1, 2, 0) for s in scenes]))
     # Fewer neighbours at the frame's edge: the limit for the sum shrinks with them.

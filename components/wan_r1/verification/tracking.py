@@ -1,9 +1,7 @@
-"""Where the player is in each frame, found by a matched filter over the whole frame.
+"""Where the player is in each frame: of the places that explain it best, those that continue its way, and a second one.
 
-With background B, opacity A and colour times opacity S of the player, a frame F that shows the player at u, faded to
-opacity o, is ``B + o T_u`` with ``T_u = S_u - A_u B``. Least squares give ``o(u) = <F - B, T_u> / |T_u|^2`` for every
-pixel u at once through Fourier transforms; the cosine between ``F - B`` and ``T_u`` over the player's shape tells the
-player from other changes. Pixels are x right, y down, with their centres at half numbers.
+`wan_r1.verification.matching` says how well a player at each pixel explains a frame. Pixels are x right, y down, with
+their centres at half numbers.
 """
 
 from __future__ import annotations
@@ -12,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.fft
 
 from wan_r1.verification.appearance import MOST_BLUR, Appearance
+from wan_r1.verification.matching import match_players
 from wan_r1.verification.verdict import StrictRules
 
 
@@ -48,26 +46,31 @@ def track(
         cell: pixels a cell.
     """
     n, frames, _, height, width = difference.shape
-    opacity, gain = _match(difference, scenes, which, rules)
-    rows, columns = np.arange(height, dtype=np.float32), np.arange(width, dtype=np.float32)
+    opacity, gain = match_players(difference, scenes, which, rules)
     flat = opacity.reshape(n * frames, height * width)
     explained = gain.reshape(flat.shape)
     every = np.arange(n * frames)
 
-    first = (explained * (flat >= rules.present)).argmax(1)
+    # Few pixels come into question, so the rest is never looked at again.
+    frame, pixel = np.nonzero(flat >= min(rules.present, rules.duplicate))
+    order = np.argsort(explained[frame, pixel], kind="stable")
+    frame, pixel = frame[order], pixel[order]
+    first = _last_of(frame, pixel, flat[frame, pixel] >= rules.present, n * frames)
     # A second player is looked for outside of the reach of the first one's own response, which goes around the edges.
     reach = np.array([min(max(2 * s.radius - 1, 0.6 * cell), 0.9 * cell) for s in scenes], np.float32)
-    reach = reach[which].repeat(frames)
-    away_y, away_x = np.abs(rows - (first // width)[:, None]), np.abs(columns - (first % width)[:, None])
+    reach = reach[which].repeat(frames)[frame]
+    away_y = np.abs(pixel // width - first[frame] // width)
+    away_x = np.abs(pixel % width - first[frame] % width)
     away_y, away_x = np.minimum(away_y, height - away_y), np.minimum(away_x, width - away_x)
-    near = (away_y**2)[:, :, None] + (away_x**2)[:, None, :] < (reach**2)[:, None, None]
-    other = (flat >= rules.duplicate) & ~near.reshape(flat.shape)
-    second = (explained * other).argmax(1)
+    other = (flat[frame, pixel] >= rules.duplicate) & (away_y**2 + away_x**2 >= reach**2)
+    second = _last_of(frame, pixel, other, n * frames)
+    two = np.zeros(n * frames, bool)
+    two[frame[other]] = True
 
     anchors = np.array([s.anchor for s in scenes], np.float32)[which]
     peaks = [pixel.reshape(n, frames) for pixel in (first, second)]
     places = np.stack([_refine(gain, pixel) for pixel in peaks], axis=2) + anchors[:, None, None]
-    opacities = np.stack([flat[every, first], np.where(other[every, second], flat[every, second], 0)], axis=-1)
+    opacities = np.stack([flat[every, first], np.where(two, flat[every, second], 0)], axis=-1)
     opacities = opacities.reshape(n, frames, 2)
     seen = opacities[..., 0] >= rules.present
     position = _follow(places, opacities, anchors, scenes, which, rules)
@@ -82,40 +85,11 @@ def track(
     return Tracks(position=position, seen=seen, doubled=doubled, hidden=hidden)
 
 
-def _match(
-    difference: np.ndarray, scenes: Sequence[Appearance], which: np.ndarray, rules: StrictRules
-) -> tuple[np.ndarray, np.ndarray]:
-    """How well a player centred at each pixel explains a frame.
-
-    Returns:
-        Its opacity [n, F, H, W], 0 where what is there does not look like one; and by how much it reduces the squared
-        difference, ``match^2 / energy``: the best place is where that is largest, not where the opacity is.
-    """
-    n, frames, _, height, width = difference.shape
-    planes = np.empty((n, frames, 5, height, width), np.float32)
-    sharp = planes[:, :, :3]
-    # Less what a blur of the whole frame explains, lest a blurred obstacle look like a faint player.
-    leak = np.stack([s.leak for s in scenes])
-    blur = difference.reshape(n, frames, -1) @ leak[which].reshape(n, -1, 1)
-    blur = blur[..., 0] / np.maximum((leak**2).sum((1, 2, 3)), 1)[which, None]
-    np.multiply(leak[which][:, None], -blur.clip(0, MOST_BLUR)[..., None, None, None], out=sharp)
-    sharp += difference
-    background = np.stack([s.background for s in scenes])[which]
-    np.einsum("nfchw,nchw->nfhw", sharp, background, out=planes[:, :, 3])
-    np.einsum("nfchw,nfchw->nfhw", sharp, sharp, out=planes[:, :, 4])
-    spectra = scipy.fft.rfft2(planes)
-    look, shape, energy = (np.stack([getattr(s, name) for s in scenes]) for name in ("look", "shape", "energy"))
-    both = np.empty((2, n, frames, height, width // 2 + 1), np.complex64)
-    np.multiply(spectra[:, :, 0], look[which, 0][:, None], out=both[0])
-    for channel in (1, 2, 3):
-        both[0] += spectra[:, :, channel] * look[which, channel][:, None]
-    np.multiply(spectra[:, :, 4], shape[which][:, None], out=both[1])
-    match, power = scipy.fft.irfft2(both, s=(height, width))
-    opacity = match * (1 / energy)[which][:, None]
-    gain = match * np.minimum(np.maximum(opacity, 0), 1)
-    # cosine = match / sqrt(energy * power), compared without the root; the 1 keeps rounding errors from counting
-    opacity *= gain >= rules.likeness**2 * np.maximum(power, 1, out=power)
-    return opacity, gain
+def _last_of(frame: np.ndarray, pixel: np.ndarray, wanted: np.ndarray, frames: int) -> np.ndarray:
+    """The last wanted pixel of each frame, int [frames]; 0 where there is none."""
+    found = np.zeros(frames, int)
+    found[frame[wanted]] = pixel[wanted]
+    return found
 
 
 def _sharp_opacity(difference, y, x, scenes: Sequence[Appearance], which: np.ndarray, cell: float) -> np.ndarray:
@@ -179,16 +153,23 @@ def _area(difference: np.ndarray, position: np.ndarray, scenes, which, cell: flo
     Blur and a shift by parts of a pixel leave it as it is; a second player that overlaps the first one does not.
     """
     height, width = difference.shape[-2:]
+    radius = np.array([s.radius + 0.5 * cell for s in scenes], np.float32)[which]
+    half = int(np.ceil(radius.max())) + 1
+    around = np.arange(-half, half + 1)
+    rows, columns = (np.floor(position[..., axis, None]).astype(int) + around for axis in (1, 0))
+    away_y, away_x = rows + 0.5 - position[..., 1:2], columns + 0.5 - position[..., 0:1]
+    near = away_y[..., :, None] ** 2 + away_x[..., None, :] ** 2 < (radius**2)[:, None, None, None]
+    near &= ((rows >= 0) & (rows < height))[..., :, None] & ((columns >= 0) & (columns < width))[..., None, :]
+    rows, columns = rows.clip(0, height - 1)[..., :, None], columns.clip(0, width - 1)[..., None, :]
+    i, f = np.ogrid[: len(position), : position.shape[1]]
+    i, f = i[..., None, None], f[..., None, None]
     paint = np.stack([s.paint for s in scenes])
-    share = np.einsum("nfchw,nchw->nfhw", difference, paint[which])
     # What a blurred wall or obstacle adds is no player.
     leak = MOST_BLUR * (np.stack([s.leak for s in scenes]) * paint).sum(1)
-    share -= share.clip(np.minimum(leak, 0)[which][:, None], np.maximum(leak, 0)[which][:, None])
+    share = (difference[i, f, :, rows, columns] * paint[which[i], :, rows, columns]).sum(-1)
+    leak = leak[which[i], rows, columns]
+    share -= share.clip(np.minimum(leak, 0), np.maximum(leak, 0))
     share = share.clip(-1, 1)
-    radius = np.array([s.radius + 0.5 * cell for s in scenes], np.float32)[which]
-    away_y = (np.arange(height, dtype=np.float32) + 0.5 - position[..., 1:2]) ** 2
-    away_x = (np.arange(width, dtype=np.float32) + 0.5 - position[..., 0:1]) ** 2
-    near = away_y[..., :, None] + away_x[..., None, :] < (radius**2)[:, None, None, None]
     return (share * near).sum((2, 3)) / np.array([s.area for s in scenes], np.float32)[which][:, None]
 
 
