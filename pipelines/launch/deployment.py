@@ -28,6 +28,8 @@ from wan_r1.images import CPU_IMAGE, GPU_IMAGE
 
 TASKS = (*(config.STAGE for config in CONFIGS), "continue_sft", "summarise_run", "record_outcome")
 """Tasks that a deployment may name."""
+GPU_TASKS = ("prepare_model", "train_sft", "continue_sft", "train_grpo", "evaluate")
+"""Those of them that run the video model."""
 
 S3_KEYS = {
     "access-key": "AWS_ACCESS_KEY_ID",
@@ -175,12 +177,9 @@ class Deployment:
         for name, table in tables["tasks"].items():
             if name not in TASKS:
                 raise ConfigError(f"tasks.{name} is no task{_nearest(name, TASKS)}; there are: {', '.join(TASKS)}")
-            kind = "gpu" if name in _GPU_TASKS else "cpu"
+            kind = "gpu" if name in GPU_TASKS else "cpu"
             tasks[name] = _fill(Pod, f"tasks.{name}.", {**tables[kind], **_table(f"tasks.{name}", table)})
         return _fill(cls, "", {**values, **pods, "tasks": tasks})
-
-
-_GPU_TASKS = ("prepare_model", "train_sft", "continue_sft", "train_grpo", "evaluate")
 
 
 def compile_pipeline(pipeline: BaseComponent, path: Path, deployment: Deployment | None = None) -> Path:
@@ -218,7 +217,7 @@ def deploy(spec: dict[str, Any], deployment: Deployment) -> dict[str, Any]:
         if "container" not in executor:
             continue
         task = re.sub(r"-\d+$", "", label.removeprefix("exec-")).replace("-", "_")
-        gpu = executor["container"]["image"] == GPU_IMAGE
+        gpu = task in GPU_TASKS
         pod = deployment.tasks.get(task, deployment.gpu if gpu else deployment.cpu)
         if id(pod) not in compiled:
             compiled[id(pod)] = _compiled(pod, deployment)

@@ -12,9 +12,10 @@ from kubeflow_server import check_run
 
 import full
 import stages
-from launch.deployment import TASKS, Deployment, compile_pipeline
+from launch.deployment import GPU_TASKS, TASKS, Deployment, compile_pipeline
 from launch.verbs import main
 from wan_r1.config import ConfigError
+from wan_r1.images import GPU_IMAGE
 
 FILE = """
 cpu_image = "registry.example.org/wan-r1-cpu@sha256:11"
@@ -127,12 +128,16 @@ def test_tasks_are_tried_again_with_growing_waits(deployed: tuple) -> None:
     assert "retryPolicy" not in tasks["generate-tasks"]
 
 
-def test_every_task_of_a_pipeline_is_covered_and_the_api_takes_it(deployed: tuple) -> None:
+def test_every_task_of_a_pipeline_is_covered_and_the_api_takes_it(deployed: tuple, repository: Path) -> None:
     spec, platform = deployed
     containers = {name for name, one in spec["deploymentSpec"]["executors"].items() if "container" in one}
     assert set(platform) == containers
     names = {name.removeprefix("exec-").rstrip("-0123456789").replace("-", "_") for name in containers}
     assert names <= set(TASKS)
+    plain, _ = _compiled(repository / "pipelines" / "full.yaml")
+    for name, executor in plain["deploymentSpec"]["executors"].items():
+        task = name.removeprefix("exec-").rstrip("-0123456789").replace("-", "_")
+        assert (executor["container"]["image"] == GPU_IMAGE) == (task in GPU_TASKS), task
     document = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": platform}}}}
     check_run({"display_name": "x", "pipeline_spec": {"pipeline_spec": spec, "platform_spec": document}})
 

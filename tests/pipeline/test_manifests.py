@@ -90,14 +90,14 @@ def test_overlays_build_in_one_namespace_and_hold_no_secret(repository: Path, ov
 
 
 @needs_kubectl
-@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("overlay", [*OVERLAYS, "standalone"])
 def test_resources_fit_the_schemas_of_kubernetes(repository: Path, overlay: str) -> None:
     validate = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed")
     version = validate.latest_version()
     for resource in _build(repository, overlay):
         validate.validate(resource, version, strict=True)
-    wrong = _one(_build(repository, overlay), "NetworkPolicy", "wan-r1")
-    wrong["spec"]["egres"] = []
+    wrong = _one(_build(repository, overlay), "ServiceAccount", "wan-r1-stage")
+    wrong["secret"] = []
     with pytest.raises(validate.ValidationError):
         validate.validate(wrong, version, strict=True)
 
@@ -162,7 +162,15 @@ def test_the_account_of_stages_may_do_little(repository: Path, overlay: str) -> 
     assert (named["secrets"], named["configmaps"]) == (["wan-r1-s3"], ["kfp-launcher"])
     binding = _one(resources, "RoleBinding", "wan-r1-stage")
     assert binding["roleRef"]["name"] == "wan-r1-stage"
-    assert [one["name"] for one in binding["subjects"]] == ["wan-r1-stage"]
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "wan-r1-stage", "namespace": "wan-r1"}]
+
+
+@needs_kubectl
+def test_kubeflow_pipelines_alone_gets_the_account_and_nothing_else(repository: Path) -> None:
+    resources = _build(repository, "standalone")
+    assert {one["kind"] for one in resources} == {"ServiceAccount", "Role", "RoleBinding"}
+    assert {one["metadata"]["namespace"] for one in resources} == {"kubeflow"}
+    assert _one(resources, "RoleBinding", "wan-r1-stage")["subjects"][0]["namespace"] == "kubeflow"
 
 
 @needs_kubectl
