@@ -8,10 +8,10 @@ and says three things: how to draw a board at random (`GridFamily.draw`), how lo
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,16 @@ class Family(Protocol):
 
     def shortest_allowed(self, difficulty: str, canvas: int) -> int:
         """Length in cells of the shortest solution of this difficulty: what a video must at least have room for."""
+
+
+@runtime_checkable
+class BoardFamily(Protocol):
+    """A family whose boards cost far more to solve than a further level on the same board."""
+
+    def board_levels(
+        self, rng: np.random.Generator, difficulty: str, canvas: int, max_steps: int | None = None
+    ) -> Iterator[Level]:
+        """One or more levels of one board, as `Family.generate` would make them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,18 +206,45 @@ class GridFamily:
         Raises:
             ConfigError: if the solution does not fit in the frames.
         """
-        path = np.array([level.center(cell) for cell in level.solve().path])
-        steps = len(path) - 1
-        walked = np.arange(frames) * steps_per_frame
-        # The tolerance is for speeds such as 0.1 that no float holds exactly.
-        if walked[-1] < steps - 1e-6:
-            needed = 1 + int(np.ceil(steps / steps_per_frame - 1e-6))
-            raise ConfigError(
-                f"a solution of {steps} moves does not fit in frames={frames} at steps_per_frame={steps_per_frame}; "
-                f"use at least {needed} frames"
-            )
-        cells = np.arange(steps + 1)
-        return np.stack([np.interp(walked, cells, path[:, axis]) for axis in (0, 1)], axis=1).astype(np.float32)
+        return walk_steadily(level.route(level.solve().path), frames, steps_per_frame)
+
+
+def walk_steadily(route: NDArray[np.float64], frames: int, steps_per_frame: float) -> NDArray[np.float32]:
+    """Constant speed along a route of places one move apart, then rest at its end.
+
+    Args:
+        route: ``[moves + 1, 2]``.
+        frames: frames of the video.
+        steps_per_frame: moves a frame.
+
+    Returns:
+        The place in each frame, ``[F, 2]``.
+
+    Raises:
+        ConfigError: if the route does not fit in the frames.
+    """
+    steps = len(route) - 1
+    walked = np.arange(frames) * steps_per_frame
+    # The tolerance is for speeds such as 0.1 that no float holds exactly.
+    if walked[-1] < steps - 1e-6:
+        needed = 1 + int(np.ceil(steps / steps_per_frame - 1e-6))
+        raise ConfigError(
+            f"a solution of {steps} moves does not fit in frames={frames} at steps_per_frame={steps_per_frame}; "
+            f"use at least {needed} frames"
+        )
+    moves = np.arange(steps + 1)
+    return np.stack([np.interp(walked, moves, route[:, axis]) for axis in (0, 1)], axis=1).astype(np.float32)
+
+
+def candidates(
+    family: Family, rng: np.random.Generator, difficulty: str, canvas: int, max_steps: int | None = None
+) -> Iterator[Level]:
+    """Levels without end, as `Family.generate` makes them; a `BoardFamily` takes several from each board."""
+    while True:
+        if isinstance(family, BoardFamily):
+            yield from family.board_levels(rng, difficulty, canvas, max_steps)
+        else:
+            yield family.generate(rng, difficulty, canvas, max_steps)
 
 
 @lru_cache(maxsize=64)

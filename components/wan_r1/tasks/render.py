@@ -66,21 +66,21 @@ def draw_background(level: GridLevel, texture: Texture, size: int, *, checkered:
 
     for row, column in level.blocked:
         corner = top + row * cell, left + column * cell
-        _blend(image, corner, _tile_coverage(cell), texture.trap)
-        _blend(image, corner, _cross_coverage(cell), texture.trap_mark)
-    _blend(image, (top + level.goal[0] * cell, left + level.goal[1] * cell), _goal_coverage(cell), texture.goal)
+        blend(image, corner, _tile_coverage(cell), texture.trap)
+        blend(image, corner, _cross_coverage(cell), texture.trap_mark)
+    blend(image, (top + level.goal[0] * cell, left + level.goal[1] * cell), _goal_coverage(cell), texture.goal)
 
     wall = surface(texture.wall, texture.wall_material, size, cell)
     for edge in (top, bottom):
-        _line(image, edge, left, right, cell, wall, vertical=False)
+        draw_line(image, edge, left, right, cell, wall, vertical=False)
     for edge in (left, right):
-        _line(image, edge, top, bottom, cell, wall, vertical=True)
+        draw_line(image, edge, top, bottom, cell, wall, vertical=True)
     for row, column in level.right_walls:
         y = top + row * cell
-        _line(image, left + (column + 1) * cell, y, y + cell, cell, wall, vertical=True)
+        draw_line(image, left + (column + 1) * cell, y, y + cell, cell, wall, vertical=True)
     for row, column in level.down_walls:
         x = left + column * cell
-        _line(image, top + (row + 1) * cell, x, x + cell, cell, wall, vertical=False)
+        draw_line(image, top + (row + 1) * cell, x, x + cell, cell, wall, vertical=False)
     return image
 
 
@@ -133,7 +133,7 @@ def draw_player(
     return video
 
 
-def _line(image: np.ndarray, edge: int, begin: int, end: int, cell: int, wall: np.ndarray, *, vertical: bool) -> None:
+def draw_line(image: np.ndarray, edge: int, begin: int, end: int, cell: int, wall: np.ndarray, *, vertical: bool) -> None:
     """A wall centred on the pixel edge ``edge``, from ``begin`` to ``end`` and the corners there, kept in the frame;
     ``wall`` is a frame covered with what it is made of."""
     size = image.shape[0]
@@ -144,7 +144,7 @@ def _line(image: np.ndarray, edge: int, begin: int, end: int, cell: int, wall: n
     image[place] = wall[place]
 
 
-def _blend(image: np.ndarray, corner: tuple[int, int], coverage: np.ndarray, colour: Colour) -> None:
+def blend(image: np.ndarray, corner: tuple[int, int], coverage: np.ndarray, colour: Colour) -> None:
     side = coverage.shape[0]
     window = image[corner[0] : corner[0] + side, corner[1] : corner[1] + side]
     window[:] = np.rint(window + coverage * (np.array(colour, np.float64) - window)).astype(np.uint8)
@@ -157,7 +157,7 @@ def _centred(cell: int) -> tuple[np.ndarray, np.ndarray]:
     return np.broadcast_to(along, (cell, cell)), np.broadcast_to(along[:, None], (cell, cell))
 
 
-def _rounded_square(cell: int, half: float, corner: float) -> np.ndarray:
+def rounded_square(cell: int, half: float, corner: float) -> np.ndarray:
     """Coverage ``[cell, cell, 1]`` of a square with half side ``half`` and corner radius ``corner`` pixels."""
     x, y = (np.abs(axis) - (half - corner) for axis in _centred(cell))
     outside = np.hypot(np.maximum(x, 0), np.maximum(y, 0)) + np.minimum(np.maximum(x, y), 0)
@@ -166,12 +166,12 @@ def _rounded_square(cell: int, half: float, corner: float) -> np.ndarray:
 
 @lru_cache(maxsize=32)
 def _goal_coverage(cell: int) -> np.ndarray:
-    return _rounded_square(cell, round(GOAL_SIDE * cell / 2), GOAL_SIDE * cell / 16)
+    return rounded_square(cell, round(GOAL_SIDE * cell / 2), GOAL_SIDE * cell / 16)
 
 
 @lru_cache(maxsize=32)
 def _tile_coverage(cell: int) -> np.ndarray:
-    return _rounded_square(cell, round(0.42 * cell), 0.12 * cell)
+    return rounded_square(cell, round(0.42 * cell), 0.12 * cell)
 
 
 @lru_cache(maxsize=32)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from wan_r1.config import ConfigError
 from wan_r1.tasks.families import get_family
+from wan_r1.tasks.family import candidates
 from wan_r1.tasks.level import Level, Place
 from wan_r1.tasks.schema import SPLITS
 from wan_r1.tasks.textures import get_texture
@@ -93,10 +94,8 @@ def make_level(
     maker = get_family(family)
     names = [zlib.crc32(name.encode()) for name in (family, split)]
     rng = np.random.default_rng(np.random.SeedSequence([seed, *names, index, attempt]))
-    while True:
-        level = maker.generate(rng, difficulty, canvas, max_steps)
-        if split_of(level.layout_id) == split:
-            return level
+    levels = candidates(maker, rng, difficulty, canvas, max_steps)
+    return next(level for level in levels if split_of(level.layout_id) == split)
 
 
 def make_task(
