@@ -91,7 +91,7 @@ def assert_solved(tasks: list[Task], videos: list[np.ndarray], fidelity: float =
 @pytest.mark.parametrize("change", [as_they_are, noisy, blurred, blurred_and_noisy])
 def test_tiny_references_are_solutions(change):
     tasks = make_tasks(6, **TINY)
-    assert len(tasks) == 18 * len(FAMILIES) * len(TEXTURES)
+    assert len(tasks) == 36 * len(TEXTURES)
     assert_solved(tasks, [change(task.video) for task in tasks])
 
 

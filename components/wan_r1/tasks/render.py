@@ -133,7 +133,9 @@ def draw_player(
     return video
 
 
-def draw_line(image: np.ndarray, edge: int, begin: int, end: int, cell: int, wall: np.ndarray, *, vertical: bool) -> None:
+def draw_line(
+    image: np.ndarray, edge: int, begin: int, end: int, cell: int, wall: np.ndarray, *, vertical: bool
+) -> None:
     """A wall centred on the pixel edge ``edge``, from ``begin`` to ``end`` and the corners there, kept in the frame;
     ``wall`` is a frame covered with what it is made of."""
     size = image.shape[0]
@@ -145,6 +147,7 @@ def draw_line(image: np.ndarray, edge: int, begin: int, end: int, cell: int, wal
 
 
 def blend(image: np.ndarray, corner: tuple[int, int], coverage: np.ndarray, colour: Colour) -> None:
+    """Paint a square at ``corner`` (y, x) with a colour where ``coverage`` ``[side, side, 1]`` says, in place."""
     side = coverage.shape[0]
     window = image[corner[0] : corner[0] + side, corner[1] : corner[1] + side]
     window[:] = np.rint(window + coverage * (np.array(colour, np.float64) - window)).astype(np.uint8)

@@ -125,7 +125,7 @@ class SokobanLevel:
         return np.array([self.center(place) for place in path], np.float64).reshape(-1, 2)
 
     def after(self, place: Place, step: Cell) -> Place | None:
-        """The state after one move of the player by ``step`` (row, column), pushing what is there; ``None`` if illegal."""
+        """The state after one move by ``step`` (row, column), pushing what is there; ``None`` if that is illegal."""
         player, *boxes = place_cells(place)
         there = (player[0] + step[0], player[1] + step[1])
         if not self.is_free(there):
@@ -171,10 +171,15 @@ class SokobanLevel:
         """
         try:
             return cls(
-                **{name: int(state[name]) for name in ("rows", "columns", "canvas")},
-                **{name: _cell(state[name]) for name in ("offset", "player")},
-                **{name: tuple(_cell(c) for c in state[name]) for name in ("blocked", "boxes", "targets")},
                 family=str(state["family"]),
+                rows=int(state["rows"]),
+                columns=int(state["columns"]),
+                canvas=int(state["canvas"]),
+                offset=_cell(state["offset"]),
+                blocked=tuple(_cell(c) for c in state["blocked"]),
+                player=_cell(state["player"]),
+                boxes=tuple(_cell(c) for c in state["boxes"]),
+                targets=tuple(_cell(c) for c in state["targets"]),
             )
         except KeyError as missing:
             raise ValueError(f"level state lacks the field {missing}") from None
@@ -279,7 +284,7 @@ class Board:
         return codes
 
     def _before(self, codes: NDArray[np.int64], pulling: bool) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """States from which one walk (or one push, if ``pulling``) leads to these: codes, and the index they lead to."""
+        """States from which one walk (or push, if ``pulling``) leads to these: their codes, and the index of these."""
         n = len(self.cells)
         boxes = np.empty((len(self.level.boxes), len(codes)), np.int64)
         player = codes

@@ -62,9 +62,7 @@ def draw_store(level: SokobanLevel, texture: Texture, size: int) -> NDArray[np.u
     return image
 
 
-def draw_boxes(
-    video: NDArray[np.uint8], boxes: NDArray[np.floating], texture: Texture, cell: int
-) -> NDArray[np.uint8]:
+def draw_boxes(video: NDArray[np.uint8], boxes: NDArray[np.floating], texture: Texture, cell: int) -> NDArray[np.uint8]:
     """Boxes over each frame, in place.
 
     Args:

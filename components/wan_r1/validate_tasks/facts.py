@@ -18,6 +18,7 @@ from wan_r1.tasks.dataset import decode_level
 from wan_r1.tasks.families import FAMILIES
 from wan_r1.tasks.level import Level, Place
 from wan_r1.tasks.render import PLAYER_DIAMETER
+from wan_r1.tasks.sokoban import SokobanSolution
 from wan_r1.tasks.textures import TEXTURES
 from wan_r1.tasks.video import MediaError, decode_image, decode_video
 
@@ -28,6 +29,7 @@ FACTS: dict[str, str] = {
     "solution_unique": "exactly one path is the shortest, by our count and by the row's",
     "solution_legal": "the solution goes from start to goal by legal steps",
     "solution_shortest": "the solution and the stated steps are as short as the shortest path",
+    "pushes_fewest": "the solution makes as few pushes as any (where there are boxes to push)",
     "trajectory_true": "the trajectory has a point for each frame and follows the solution from start to goal",
     "first_frame_readable": "the first frame is an image of the stated size",
     "first_frame_true": "the first frame shows the level, the player on its start",
@@ -109,6 +111,9 @@ def _solved(row: _Row, values: Mapping[str, Any], level: Level) -> bool:
         len(path) - 1 == shortest.steps == values["steps"],
         f"the solution has {len(path) - 1} moves, the row says {values['steps']}, the shortest path {shortest.steps}",
     )
+    if isinstance(shortest, SokobanSolution):
+        few = shortest.pushes == shortest.fewest_pushes
+        row.tell("pushes_fewest", few, f"{shortest.pushes} pushes, though {shortest.fewest_pushes} are enough")
     return True
 
 
@@ -161,18 +166,22 @@ def _along(points: NDArray[np.float64], route: NDArray[np.float64]) -> tuple[NDA
 
     Args:
         points: ``[F, 2]`` in cells.
-        route: corners of the line, ``[corners, 2]`` in cells. A shortest way never touches itself, so that the nearest
-            place is the right one.
+        route: corners of the line, ``[corners, 2]`` in cells; it may come by a place more than once.
     """
     begin, step = route[:-1], np.diff(route, axis=0)
     lengths = np.linalg.norm(step, axis=1)
     offset = points[:, None] - begin[None]
     share = np.clip((offset * step).sum(-1) / np.maximum(lengths**2, 1e-12), 0, 1)
     away = np.linalg.norm(offset - share[..., None] * step, axis=-1)
-    nearest = away.argmin(1)
+    place = np.concatenate([[0.0], np.cumsum(lengths)])[:-1] + share * lengths
+    found, last = np.zeros(len(points), int), 0.0
+    for frame, near in enumerate(away <= away.min(1, keepdims=True) + _ON_PATH):
+        # A way that comes by the same place again is followed in its order.
+        onward = np.flatnonzero(near & (place[frame] >= last - _ON_PATH))
+        found[frame] = onward[place[frame][onward].argmin()] if len(onward) else away[frame].argmin()
+        last = place[frame, found[frame]]
     rows = np.arange(len(points))
-    before = np.concatenate([[0.0], np.cumsum(lengths)])[nearest]
-    return before + share[rows, nearest] * lengths[nearest], away[rows, nearest]
+    return place[rows, found], away[rows, found]
 
 
 def _media(row: _Row, values: Mapping[str, Any], level: Level | None, lossless: bool) -> None:

@@ -39,29 +39,30 @@ def judge(measured: Measurements, rules: StrictRules) -> list[Verdict]:
     scenes, tracks, position = measured.scenes, measured.tracks, measured.position
     n, frames, _ = position.shape
     starts, goals = (np.array([getattr(s, name) for s in scenes]) for name in ("start", "goal"))
-    here = _cells(position, starts)
-    kinds, flags, places = _broken_rules(measured, here, starts, rules)
+    here = cells_at(position, starts)
+    kinds, flags, places = broken_rules(measured, here, starts, rules)
     broken = np.any(flags, axis=0)
     end_of_rules = np.where(np.any(broken, axis=1), broken.argmax(1), frames)
-    violations = _violations(kinds, flags, places, scenes)
-    walks = _walks(measured, end_of_rules)
-    rests = _rests_on_goal(position, tracks.seen, goals, rules)
+    violations = list_violations(kinds, flags, places, scenes)
+    walks = walks_before(measured, end_of_rules)
+    away = np.hypot(*np.moveaxis(position - goals[:, None, ::-1] - np.float32(0.5), -1, 0))
+    at_rest = rests(tracks.seen & (away <= rules.path_tolerance), rules)
     moved = np.any(tracks.seen & np.any(here != starts[:, None], axis=2), axis=1)
-    states = np.select([tracks.doubled, tracks.seen, tracks.hidden], [DUPLICATED, TRACKED, OCCLUDED], LOST)
+    states = states_of(tracks)
     canvas = scenes[0].board.shape[0]
     return [
         _verdict(
             scene=scenes[i],
             violations=violations[i],
             walk=walks[i],
-            rests=bool(rests[i]),
+            rests=bool(at_rest[i]),
             facts={
                 "mf": float(measured.backgrounds.fidelity[i].mean()),
                 "first_frame": float(measured.backgrounds.fidelity[i, 0]),
                 "track": position[i] / np.float32(canvas),
                 "states": tuple(states[i].tolist()),
                 "moved": bool(moved[i]),
-                "end": _on_board(here[i, -1].tolist(), scenes[i]) if tracks.seen[i, -1] else None,
+                "end": on_board(here[i, -1].tolist(), scenes[i]) if tracks.seen[i, -1] else None,
             },
         )
         for i in range(n)
@@ -85,13 +86,13 @@ def _verdict(*, scene: Scene, violations: tuple[Violation, ...], walk, rests: bo
         pr=matched / scene.steps if scene.steps else float(success),
         sd=length / scene.steps - 1 if success and scene.steps else None,
         violations=violations,
-        walk=tuple(_on_board(cell, scene) for cell, _ in walk),
+        walk=tuple(on_board(cell, scene) for cell, _ in walk),
         walk_frames=tuple(frame for _, frame in walk),
         **facts,
     )
 
 
-def _cells(position: np.ndarray, starts: np.ndarray) -> np.ndarray:
+def cells_at(position: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Cell (row, column) on the canvas in each frame, int [n, F, 2]; the last one known where it is not."""
     known = ~np.isnan(position[..., 0])
     last = np.maximum.accumulate(np.where(known, np.arange(position.shape[1]), -1), axis=1)
@@ -100,7 +101,7 @@ def _cells(position: np.ndarray, starts: np.ndarray) -> np.ndarray:
     return np.where((last >= 0)[..., None], cells, starts[:, None])
 
 
-def _broken_rules(
+def broken_rules(
     measured: Measurements, here: np.ndarray, starts: np.ndarray, rules: StrictRules
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
     """The K kinds of violations, whether each is seen in each frame, bool [K, n, F], and where, int [K, n, F, 2]."""
@@ -144,16 +145,16 @@ def _first_points(walks: Walks, flags: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return frames, np.take_along_axis(walks.cell, point[..., None], axis=1)
 
 
-def _violations(kinds: list[str], flags, places, scenes: Sequence[Scene]) -> list[tuple[Violation, ...]]:
+def list_violations(kinds: list[str], flags, places, scenes: Sequence[Scene]) -> list[tuple[Violation, ...]]:
     """Every broken rule of each video, one a kind and frame, in the order of time."""
     found: list[list[Violation]] = [[] for _ in scenes]
     for i, frame, kind in np.argwhere(flags.transpose(1, 2, 0)).tolist():
-        place = _on_board(places[kind, i, frame].tolist(), scenes[i])
+        place = on_board(places[kind, i, frame].tolist(), scenes[i])
         found[i].append(Violation(kind=kinds[kind], frame=frame, place=place))
     return [tuple(entries) for entries in found]
 
 
-def _walks(measured: Measurements, end_of_rules: np.ndarray) -> list[list[tuple[Cell, int]]]:
+def walks_before(measured: Measurements, end_of_rules: np.ndarray) -> list[list[tuple[Cell, int]]]:
     """Cells on the canvas that each video visits before its first violation, with the frames they are entered in."""
     walks = measured.walks
     n, points = walks.core.shape
@@ -170,15 +171,24 @@ def _walks(measured: Measurements, end_of_rules: np.ndarray) -> list[list[tuple[
     return found
 
 
-def _rests_on_goal(position: np.ndarray, seen: np.ndarray, goals: np.ndarray, rules: StrictRules) -> np.ndarray:
-    """Whether the last frames rest on the goal, bool [n]: `rest_frames` of them, or all since it was first reached."""
-    frames = seen.shape[1]
-    away = np.hypot(*np.moveaxis(position - goals[:, None, ::-1] - np.float32(0.5), -1, 0))
-    there = seen & (away <= rules.path_tolerance)
+def states_of(tracks: Tracks) -> np.ndarray:
+    """State of the player in each frame, one of `wan_r1.verification.verdict.STATES`, [n, F]."""
+    return np.select([tracks.doubled, tracks.seen, tracks.hidden], [DUPLICATED, TRACKED, OCCLUDED], LOST)
+
+
+def rests(there: np.ndarray, rules: StrictRules) -> np.ndarray:
+    """Whether the last frames rest on the goal, bool [n]: `rest_frames` of them, or all since it was first reached.
+
+    Args:
+        there: bool [n, F], on the goal.
+        rules: tolerances.
+    """
+    frames = there.shape[1]
     needed = np.minimum(rules.rest_frames, frames - there.argmax(1))
     waiting = np.arange(frames) >= frames - needed[:, None]
     return there[:, -1] & (there | ~waiting).all(1)
 
 
-def _on_board(cell: Sequence[int], scene: Scene) -> Cell:
+def on_board(cell: Sequence[int], scene: Scene) -> Cell:
+    """A cell of the canvas as a cell of the board."""
     return cell[0] - scene.offset[0], cell[1] - scene.offset[1]

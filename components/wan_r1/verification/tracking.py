@@ -69,7 +69,7 @@ def track(
 
     anchors = np.array([s.anchor for s in scenes], np.float32)[which]
     peaks = [pixel.reshape(n, frames) for pixel in (first, second)]
-    places = np.stack([_refine(gain, pixel) for pixel in peaks], axis=2) + anchors[:, None, None]
+    places = np.stack([refine_peaks(gain, pixel) for pixel in peaks], axis=2) + anchors[:, None, None]
     opacities = np.stack([flat[every, first], np.where(two, flat[every, second], 0)], axis=-1)
     opacities = opacities.reshape(n, frames, 2)
     seen = opacities[..., 0] >= rules.present
@@ -115,7 +115,7 @@ def _sharp_opacity(difference, y, x, scenes: Sequence[Appearance], which: np.nda
     return (seen * (colour - opacity[:, None] * background)).sum((1, 2, 3)) / energy
 
 
-def _refine(score: np.ndarray, pixel: np.ndarray) -> np.ndarray:
+def refine_peaks(score: np.ndarray, pixel: np.ndarray) -> np.ndarray:
     """Peak (x, y) to a fraction of a pixel, [n, F, 2], by a parabola through the peak and its neighbours."""
     n, frames, height, width = score.shape
     y, x = pixel // width, pixel % width
@@ -189,3 +189,14 @@ def _hidden(position, seen, scenes, which, cell: float) -> np.ndarray:
                 near = (columns + 0.5 - last[0]) ** 2 + (rows + 0.5 - last[1]) ** 2 <= (1.5 * cell) ** 2
                 hidden[i, f] = near.any()
     return hidden
+
+
+def bridge(tracks: Tracks) -> np.ndarray:
+    """Positions with a straight line over frames in which the player was hidden between two where it was seen."""
+    position = tracks.position.copy()
+    for i in np.flatnonzero(tracks.hidden.any(1)):
+        known, unknown = np.flatnonzero(tracks.seen[i]), np.flatnonzero(tracks.hidden[i])
+        unknown = unknown[(unknown > known[0]) & (unknown < known[-1])] if len(known) else unknown[:0]
+        for axis in (0, 1):
+            position[i, unknown, axis] = np.interp(unknown, known, position[i, known, axis])
+    return position

@@ -28,6 +28,10 @@ VIOLATIONS = {
     "outside_changed": "the surroundings of the board are painted over",
     "ladder_changed": "a ladder is erased or recoloured",
     "shows_through": "the player is drawn over what hides it where it is",
+    "box_lost": "a box is not in the frame",
+    "box_duplicate": "one box more than the level has is in the frame",
+    "box_moved": "a box is elsewhere than the player's pushes put it",
+    "box_blocked": "a box is in a wall, off the board or in another box",
 }
 """Every kind of violation and what it means."""
 
@@ -91,6 +95,7 @@ class Verdict:
         vr_bench_sd: the benchmark's step deviation; None where the benchmark has none.
         vr_bench_mf: the benchmark's fidelity.
         track: float32 [frames, 2], player centre (x, y) as fractions of the frame; nan where not seen.
+        boxes: float32 [frames, boxes, 2], the boxes' centres likewise, in the level's order.
         states: state of the player per frame, one of `STATES`.
         violations: every broken rule, one entry a kind and frame, in the order of time.
         walk: places, such as cells (row, column), visited before the first violation, in order.
@@ -112,6 +117,7 @@ class Verdict:
     vr_bench_sd: float | None = None
     vr_bench_mf: float | None = None
     track: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32), repr=False, compare=False)
+    boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 2), np.float32), repr=False, compare=False)
     states: tuple[str, ...] = ()
     violations: tuple[Violation, ...] = ()
     walk: tuple[Place, ...] = ()

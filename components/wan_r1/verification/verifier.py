@@ -10,19 +10,24 @@ import numpy as np
 
 from wan_r1.tasks.level import GridLevel
 from wan_r1.tasks.road_family import RoadLevel
+from wan_r1.tasks.sokoban import SokobanLevel
 from wan_r1.verification.appearance import SceneError
+from wan_r1.verification.box_facts import read_boxes
+from wan_r1.verification.boxes import BoxScene, get_box_scene
 from wan_r1.verification.facts import Measurements, judge
 from wan_r1.verification.fidelity import compare
 from wan_r1.verification.road_facts import read_roads
 from wan_r1.verification.road_scene import RoadScene, get_road_scene
 from wan_r1.verification.scene import Scene, get_scene, patch_weights, reduce_frames
-from wan_r1.verification.tracking import Tracks, track
+from wan_r1.verification.tracking import bridge, track
 from wan_r1.verification.verdict import StrictRules, Verdict
 from wan_r1.verification.vr_bench import BenchmarkRules, benchmark_metrics
 from wan_r1.verification.walk import follow_path
 
 if TYPE_CHECKING:
     from wan_r1.tasks.dataset import Task
+
+AnyScene = Scene | RoadScene | BoxScene
 
 _CHUNK_PIXELS = 400_000
 """Pixels (all frames) read at a time: more does not fit in a core's cache, fewer costs calls."""
@@ -66,7 +71,7 @@ def verify(
     rules = rules or StrictRules()
     verdicts: list[Verdict | None] = [None] * len(tasks)
     groups: dict[tuple, list[int]] = {}
-    scenes: dict[int, Scene | RoadScene] = {}
+    scenes: dict[int, AnyScene] = {}
     for i, (video, task) in enumerate(zip(videos, tasks, strict=True)):
         problem = _problem(video, task, any_length)
         if problem is None and id(task) not in scenes:
@@ -93,7 +98,9 @@ def verify(
     return [verdict for verdict in verdicts if verdict is not None]
 
 
-def _scene(task: Task) -> Scene | RoadScene:
+def _scene(task: Task) -> AnyScene:
+    if isinstance(task.level, SokobanLevel):
+        return get_box_scene(task.level, task.first_frame)
     if isinstance(task.level, GridLevel):
         return get_scene(task.level, task.first_frame)
     return get_road_scene(cast(RoadLevel, task.level), task.first_frame, task.texture)
@@ -125,16 +132,16 @@ def _parts(indices: list[int], shape: tuple[int, ...]) -> Iterator[list[int]]:
         yield indices[begin : begin + size]
 
 
-def _read(
-    videos: list[np.ndarray], tasks: list[Task], scenes: Sequence[Scene | RoadScene], rules: StrictRules
-) -> list[Verdict]:
+def _read(videos: list[np.ndarray], tasks: list[Task], scenes: Sequence[AnyScene], rules: StrictRules) -> list[Verdict]:
     """Verdicts of readable videos of one shape, each with its scene; all scenes are of one type."""
-    frames = len(videos[0])
-    speeds = {id(task): _speed(task, frames) for task in tasks}
+    speeds = {id(task): _speed(task, len(videos[0])) for task in tasks}
     each = [speeds[id(task)] for task in tasks]
     roads = [scene for scene in scenes if isinstance(scene, RoadScene)]
     if roads:
         return read_roads(videos, roads, each, tasks[0].level.canvas, rules)
+    boxes = [scene for scene in scenes if isinstance(scene, BoxScene)]
+    if boxes:
+        return read_boxes(videos, boxes, each, rules)
     return _read_grids(videos, each, [scene for scene in scenes if isinstance(scene, Scene)], rules)
 
 
@@ -154,21 +161,10 @@ def _read_grids(videos: list[np.ndarray], speeds: list[float], of: list[Scene], 
     difference = frames.transpose(0, 1, 4, 2, 3) - backgrounds[which][:, None]
     tracks = track(difference, scenes, which, rules, cell)
     compared = compare(frames, difference, tracks.position, scenes, which, patch_weights(side, canvas), rules)
-    position = _bridge(tracks) / np.float32(cell)
+    position = bridge(tracks) / np.float32(cell)
     walks = follow_path(position, scenes, which, np.array(speeds), rules)
     measured = Measurements(tracks=tracks, position=position, backgrounds=compared, walks=walks, scenes=of)
     return judge(measured, rules)
-
-
-def _bridge(tracks: Tracks) -> np.ndarray:
-    """Positions with a straight line over frames in which the player was hidden between two where it was seen."""
-    position = tracks.position.copy()
-    for i in np.flatnonzero(tracks.hidden.any(1)):
-        known, unknown = np.flatnonzero(tracks.seen[i]), np.flatnonzero(tracks.hidden[i])
-        unknown = unknown[(unknown > known[0]) & (unknown < known[-1])] if len(known) else unknown[:0]
-        for axis in (0, 1):
-            position[i, unknown, axis] = np.interp(unknown, known, position[i, known, axis])
-    return position
 
 
 def _speed(task: Task, frames: int) -> float:

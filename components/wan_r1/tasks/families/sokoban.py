@@ -131,7 +131,7 @@ class Sokoban:
         number = self.boxes(difficulty, side)
         targets = tuple(sorted(dice.sample(free, number)))
         rest = [cell for cell in free if cell not in targets][: number + 1]
-        form = {"family": self.name, "rows": side, "columns": side, "canvas": canvas, "blocked": walls}
+        form: dict[str, Any] = {"family": self.name, "rows": side, "columns": side, "canvas": canvas, "blocked": walls}
         room = canvas - side + 1
         # Where boxes and player stand does not matter to the board's search.
         board = Board(SokobanLevel(**form, offset=(0, 0), player=rest[-1], boxes=tuple(rest[:-1]), targets=targets))
