@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wan_r1.config import ConfigError
+from wan_r1.tasks.dataset import read_tasks, write_tasks
 from wan_r1.tasks.families import FAMILIES
 from wan_r1.tasks.family import DIFFICULTIES
 from wan_r1.tasks.level import MOVES
 from wan_r1.tasks.sokoban import Board, SokobanLevel, order_matters, push_along
 from wan_r1.tasks.task import make_level, make_task
 from wan_r1.tasks.textures import TEXTURES
+from wan_r1.validate_tasks.facts import FACTS, row_facts
 
 FAMILY = FAMILIES["sokoban"]
 LEVELS = st.builds(
@@ -172,3 +176,17 @@ def test_player_boxes_and_targets_can_be_told_apart(texture: str) -> None:
     for colour, least in ((look.goal, 0.1), (look.box, 0.1), (look.box_mark, 0.1)):
         assert (np.abs(tile - colour).max(-1) < 20).mean() > least, "a box at rest shows itself and its target's rim"
     assert look.box_noun in task.prompt and look.player_noun in task.prompt and 20 <= len(task.prompt.split()) <= 34
+
+
+def test_rows_keep_the_contract_and_a_box_that_moves_by_itself_breaks_it(tmp_path: Path) -> None:
+    shape = {"seed": 1, "split": "train", "frames": 9, "size": 32, "canvas": 4, "steps_per_frame": 1.0}
+    tasks = [make_task("sokoban", difficulty, "plain", index=0, **shape) for difficulty in DIFFICULTIES]
+    write_tasks(tasks, tmp_path / "rows.parquet")
+    rows = pq.read_table(tmp_path / "rows.parquet").to_pylist()
+    for row in rows:
+        facts = row_facts(row, lossless=True)
+        assert [name for name in FACTS if facts[name] is not True] == []
+    row = rows[2]
+    row["solution"][1] = [*row["solution"][1][:2], *row["solution"][-1][2:]]
+    assert row_facts(row, lossless=True)["solution_legal"] is False
+    assert read_tasks(tmp_path, family="sokoban")[0].level == tasks[0].level

@@ -97,8 +97,8 @@ def _judge(
     kinds, flags = [*kinds, *box_kinds], np.concatenate([flags, box_flags])
     places = np.concatenate([places, box_places])
     frames = flags.shape[2]
-    broken = flags.any(0)
-    end_of_rules = np.where(broken.any(1), broken.argmax(1), frames)
+    broken = np.any(flags, axis=0)
+    end_of_rules = np.where(np.any(broken, axis=1), broken.argmax(1), frames)
     violations = list_violations(kinds, flags, places, measured.scenes)
     walks = walks_before(measured, end_of_rules)
     home = np.stack([_home(boxes.position[i], scene.targets, rules) for i, scene in enumerate(of)])
