@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from wan_r1.config import ConfigError, presets
 from wan_r1.generate_tasks import GenerateTasksConfig, plan, run
 from wan_r1.generate_tasks.plan import check_plans, plan_split, shards
-from wan_r1.tasks.dataset import data_files, read_tasks, split_of
+from wan_r1.tasks.dataset import data_files, dataset_sha256, read_tasks, split_of
 from wan_r1.tasks.schema import SPLITS
 from wan_r1.tasks.task import make_level
 
@@ -135,9 +136,41 @@ def test_half_of_the_demo_s_medium_and_hard_trapfields_go_round_traps() -> None:
         assert sum(longer) >= len(longer) / 2, split
 
 
-def test_a_folder_with_data_is_left_alone(made: tuple[Path, dict[str, Any]]) -> None:
-    with pytest.raises(ConfigError, match=r"output='.*' is not empty; give a new or an empty folder"):
-        run(tiny(), output=made[0])
+def test_a_folder_with_other_data_is_left_alone(made: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    before = dataset_sha256(made[0])
+    with pytest.raises(ConfigError, match=r"output='.*' holds .*parquet, which is no file of this data set"):
+        run(tiny(seed=1), output=made[0])
+    assert dataset_sha256(made[0]) == before
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match=r"holds notes.txt, .* give a new or an empty folder"):
+        run(tiny(), output=tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_run_that_was_cut_short_is_finished_without_redoing_its_files(
+    made: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    shutil.copytree(made[0], tmp_path / "tasks")
+    files = data_files(tmp_path / "tasks")
+    for file in files[1:4]:
+        file.unlink()
+    (tmp_path / "tasks" / f"{files[1].name}.unfinished").write_bytes(b"half a file")
+    kept = {file.name: file.stat().st_mtime_ns for file in data_files(tmp_path / "tasks")}
+    again = run(tiny(), output=tmp_path / "tasks")
+    assert again["kept_files"] == len(kept) == 7 and again["rows"] == made[1]["rows"]
+    assert again["dataset_sha256"] == made[1]["dataset_sha256"]
+    assert {name: (tmp_path / "tasks" / name).stat().st_mtime_ns for name in kept} == kept
+
+
+def test_parts_made_apart_are_the_same_data_set(made: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    parts = [run(tiny(shards=3, shard=part), output=tmp_path / str(part)) for part in range(3)]
+    (tmp_path / "all").mkdir()
+    for file in data_files(tmp_path):
+        file.rename(tmp_path / "all" / file.name)
+    assert dataset_sha256(tmp_path / "all") == made[1]["dataset_sha256"]
+    assert sum(part["rows"] for part in parts) == made[1]["rows"]
+    with pytest.raises(ConfigError, match="tasks_shards=50 is more than the 10 files of the data set; use at most 10"):
+        run(tiny(shards=50), output=tmp_path / "none")
 
 
 def test_textures_alternate_within_each_difficulty() -> None:
@@ -179,6 +212,8 @@ def test_held_out_textures_are_for_testing_alone() -> None:
         ({f"{split}_levels": 0 for split in SPLITS}, r"no split has any level; .* such as tasks_train_levels=16"),
         ({"steps_per_frame": 0}, r"tasks_steps_per_frame=0.0 is not allowed; expected above 0 and up to 1"),
         ({"fps": 0}, r"tasks_fps=0.0 is not allowed"),
+        ({"shards": 0}, r"tasks_shards=0 is not allowed"),
+        ({"shards": 2, "shard": 2}, r"tasks_shard=2 is not allowed; expected 0 to tasks_shards - 1 = 1"),
         ({"shard_rows": 0}, r"tasks_shard_rows=0 is not allowed"),
         ({"lossles": True}, r"tasks_lossles is no parameter .*did you mean lossless"),
     ],

@@ -74,6 +74,10 @@ class GenerateTasksConfig(StageConfig):
 
     shard_rows: int = 256
     """Rows per Parquet file at most; changes the files' number, no level."""
+    shards: int = 1
+    """Parts that the files are dealt out to, for tasks side by side; together they are the same data set."""
+    shard: int = 0
+    """Which of these parts to make, from 0."""
     workers: int = 0
     """Processes that make levels; 0 is one for each core. Changes no byte of the data set."""
 
@@ -113,6 +117,8 @@ class GenerateTasksConfig(StageConfig):
         self.require("steps_per_frame", 0 < self.steps_per_frame <= 1, "above 0 and up to 1 (a cell a frame)")
         self.require("fps", 1 <= self.fps <= 120, "1 to 120")
         self.require("shard_rows", self.shard_rows >= 1, "a whole number from 1")
+        self.require("shards", self.shards >= 1, "a whole number from 1")
+        self.require("shard", 0 <= self.shard < self.shards, f"0 to tasks_shards - 1 = {self.shards - 1}")
         self.require("workers", self.workers >= 0, "a whole number from 0")
         self._check_room()
 
@@ -138,8 +144,8 @@ class GenerateTasksConfig(StageConfig):
 
     @property
     def content_hash(self) -> str:
-        """Like `hash`, but of what decides the data set's content: the number of processes does not."""
-        values = {name: value for name, value in asdict(self).items() if name != "workers"}
+        """Like `hash`, but of what decides the data set's content: who makes which part of it does not."""
+        values = {name: value for name, value in asdict(self).items() if name not in ("workers", "shards", "shard")}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
     def _check_names(self, field: str, known: object) -> None:

@@ -17,8 +17,8 @@ from wan_r1.generate_tasks.config import GenerateTasksConfig
 from wan_r1.generate_tasks.plan import Shard, SplitPlan, check_plans, plan_split, shards
 from wan_r1.progress import Progress
 from wan_r1.runtime import StageClock, git_commit
-from wan_r1.tasks.dataset import dataset_sha256, write_tasks
-from wan_r1.tasks.schema import SCHEMA_VERSION, SPLITS
+from wan_r1.tasks.dataset import dataset_sha256, open_data_file, write_tasks
+from wan_r1.tasks.schema import SCHEMA_VERSION, SPLITS, DataContractError
 from wan_r1.tasks.task import Task, make_task
 
 _PROCESS_ROWS = 2000
@@ -30,37 +30,76 @@ def run(config: GenerateTasksConfig, *, output: Path) -> dict[str, Any]:
 
     Args:
         config: what to make.
-        output: folder for the Parquet files; it must be empty or new.
+        output: folder for the Parquet files; new, empty, or with finished files of this very data set from a run that
+            was cut short, which are kept.
 
     Returns:
-        The stage's summary, with ``rows``, ``rows_by_split``, ``files``, ``schema_version`` and ``dataset_sha256``.
+        The stage's summary, with ``rows``, ``rows_by_split``, ``files``, ``kept_files`` (those found finished),
+        ``schema_version`` and ``dataset_sha256``.
 
     Raises:
-        ConfigError: if a split cannot have as many different levels, or the folder holds data already.
+        ConfigError: if a split cannot have as many different levels, there are more parts than files, or the folder
+            holds anything else.
     """
     output = Path(output)
-    if output.exists() and (output.is_file() or any(output.iterdir())):
-        raise ConfigError(f"output={str(output)!r} is not empty; give a new or an empty folder")
+    _check_folder(config, output)
     output.mkdir(parents=True, exist_ok=True)
-    asked = {split: config.levels(split) * len(config.families) for split in SPLITS}
-    rows = sum(asked.values())
+    rows = sum(config.levels(split) for split in SPLITS) * len(config.families)
     with StageClock(config.STAGE) as clock, _Workers(config, rows) as workers:
         with Progress(config.STAGE) as progress:
             progress.note(f"planning {rows} levels")
             plans = workers.plan()
         check_plans(config, plans)
-        files = shards(config, plans)
-        with Progress(config.STAGE, rows, unit="level") as progress:
-            workers.write(files, output, progress)
+        every = shards(config, plans)
+        if config.shards > len(every):
+            raise ConfigError(
+                f"tasks_shards={config.shards} is more than the {len(every)} files of the data set; use at most "
+                f"{len(every)}, or fewer tasks_shard_rows than {config.shard_rows}"
+            )
+        files = every[config.shard :: config.shards]
+        left = [shard for shard in files if not (output / shard.name).exists()]
+        rows = sum(len(shard.attempts) for shard in files)
+        with Progress(config.STAGE, sum(len(shard.attempts) for shard in left) or None, unit="level") as progress:
+            workers.write(left, output, progress)
+    by_split = Counter[str]()
+    for shard in files:
+        by_split[shard.split] += len(shard.attempts)
     return {
         **clock.summary(),
         "rows": rows,
-        "rows_by_split": {split: count for split, count in asked.items() if count},
+        "rows_by_split": dict(by_split),
         "files": len(files),
+        "kept_files": len(files) - len(left),
         "schema_version": SCHEMA_VERSION,
         "config_hash": config.hash,
         "dataset_sha256": dataset_sha256(output),
     }
+
+
+def _check_folder(config: GenerateTasksConfig, output: Path) -> None:
+    """Refuse a folder with anything but files of this data set; remove what a run that was cut short left half-made."""
+    if not output.exists():
+        return
+    wrong: Path | None = output if output.is_file() else None
+    for path in () if wrong else sorted(output.iterdir()):
+        if path.name.endswith(".parquet.unfinished"):
+            path.unlink()
+        elif not (path.suffix == ".parquet" and _origin(path) == (config.content_hash, git_commit())):
+            wrong = path
+    if wrong is not None:
+        raise ConfigError(
+            f"output={str(output)!r} holds {wrong.name}, which is no file of this data set at this commit; give a new "
+            "or an empty folder, or the folder of a run with the same parameters to finish that"
+        )
+
+
+def _origin(file: Path) -> tuple[str, str] | None:
+    """The config's hash and the commit that a file was made with; ``None`` if it is no file of a data set."""
+    try:
+        metadata = open_data_file(file).schema_arrow.metadata or {}
+    except DataContractError:
+        return None
+    return metadata.get(b"wan_r1.config_hash", b"").decode(), metadata.get(b"wan_r1.git_commit", b"").decode()
 
 
 class _Workers:
