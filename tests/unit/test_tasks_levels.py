@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from wan_r1.config import ConfigError
 from wan_r1.tasks.families import FAMILIES, get_family
-from wan_r1.tasks.family import DIFFICULTIES
+from wan_r1.tasks.family import DIFFICULTIES, Shape
 from wan_r1.tasks.level import GridLevel
 from wan_r1.tasks.task import SPLIT_SHARES, make_level, room_for_steps, split_of
 
@@ -106,6 +106,31 @@ def test_most_trapfield_solutions_are_no_plain_manhattan_path(difficulty: str, c
         for level in levels
     ]
     assert sum(longer) >= 30
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**40), canvas=st.integers(4, 9), loops=st.floats(0.05, 1))
+def test_loops_leave_one_shortest_path(seed: int, canvas: int, loops: float) -> None:
+    tree = FAMILIES["regular"].generate(np.random.default_rng(seed), "medium", canvas)
+    level = FAMILIES["regular"].shaped(Shape(loops=loops)).generate(np.random.default_rng(seed), "medium", canvas)
+    counted = walks(level, level.solve().steps)
+    assert sum(counted.values()) == counted[level.solve().steps] == 1
+    opened = len(tree.right_walls) + len(tree.down_walls) - len(level.right_walls) - len(level.down_walls)
+    assert 0 <= opened <= round(loops * (len(tree.right_walls) + len(tree.down_walls)))
+
+
+def test_loops_are_there_and_lengths_can_be_chosen() -> None:
+    place = {"seed": 3, "split": "train", "canvas": 16, "max_steps": 60}
+    for index in range(5):
+        level = make_level("regular", "hard", index=index, shape=Shape(loops=0.5), **place)
+        cells = [(row, column) for row in range(level.rows) for column in range(level.columns)]
+        assert sum(len(level.neighbours(cell)) for cell in cells) // 2 > len(cells) + 10
+    low, high = FAMILIES["regular"].steps("hard", 15)
+    long, short = Shape(shortest=0.75), Shape(longest=0.25)
+    assert make_level("regular", "hard", index=0, shape=long, **place).solve().steps >= low + 0.74 * (high - low)
+    assert make_level("regular", "hard", index=0, shape=short, **place).solve().steps <= low + 0.26 * (high - low)
+    with pytest.raises(ConfigError, match="family 'sokoban' have no continuous parameters"):
+        make_level("sokoban", "easy", index=0, shape=long, **place)
 
 
 def test_a_regular_maze_is_a_spanning_tree() -> None:

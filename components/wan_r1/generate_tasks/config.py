@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from wan_r1.config import ConfigError, StageConfig
 from wan_r1.tasks.families import FAMILIES
-from wan_r1.tasks.family import DIFFICULTIES
+from wan_r1.tasks.family import DIFFICULTIES, Family, GridFamily, Shape
 from wan_r1.tasks.render import MIN_CELL
 from wan_r1.tasks.schema import SPLITS
 from wan_r1.tasks.task import room_for_steps
@@ -72,6 +72,13 @@ class GenerateTasksConfig(StageConfig):
     lossless: bool = False
     """Whether videos keep every pixel (RGB H.264, which few browsers play) or are common H.264 of high quality."""
 
+    loops: float = 0.0
+    """Share of a regular maze's inner walls opened into loops; its shortest path stays the only one."""
+    shortest: float = 0.0
+    """Where the fewest moves of a level lie in its difficulty's range, 0 to 1 (grid families without boxes)."""
+    longest: float = 1.0
+    """Where the most moves of a level lie in its difficulty's range, 0 to 1 (grid families without boxes)."""
+
     shard_rows: int = 256
     """Rows per Parquet file at most; changes the files' number, no level."""
     shards: int = 1
@@ -116,6 +123,15 @@ class GenerateTasksConfig(StageConfig):
         )
         self.require("steps_per_frame", 0 < self.steps_per_frame <= 1, "above 0 and up to 1 (a cell a frame)")
         self.require("fps", 1 <= self.fps <= 120, "1 to 120")
+        self.require("loops", 0 <= self.loops <= 1, "0 to 1")
+        self.require("longest", 0 <= self.longest <= 1, "0 to 1")
+        self.require("shortest", 0 <= self.shortest <= self.longest, f"0 to tasks_longest={self.longest}")
+        without = [name for name in self.families if not isinstance(FAMILIES[name], GridFamily)]
+        if self.shape != Shape() and without:
+            raise ConfigError(
+                f"tasks_loops, tasks_shortest and tasks_longest shape levels on a grid, but tasks_families has "
+                f"{', '.join(without)}; leave them at 0, 0 and 1, or make those families apart"
+            )
         self.require("shard_rows", self.shard_rows >= 1, "a whole number from 1")
         self.require("shards", self.shards >= 1, "a whole number from 1")
         self.require("shard", 0 <= self.shard < self.shards, f"0 to tasks_shards - 1 = {self.shards - 1}")
@@ -138,6 +154,11 @@ class GenerateTasksConfig(StageConfig):
         return difficulties[within], textures[round_ % len(textures)]
 
     @property
+    def shape(self) -> Shape:
+        """Continuous parameters of the levels."""
+        return Shape(loops=self.loops, shortest=self.shortest, longest=self.longest)
+
+    @property
     def max_steps(self) -> int:
         """Most moves that a video has room for."""
         return room_for_steps(self.frames, self.steps_per_frame)
@@ -148,6 +169,10 @@ class GenerateTasksConfig(StageConfig):
         values = {name: value for name, value in asdict(self).items() if name not in ("workers", "shards", "shard")}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
+    def _maker(self, family: str) -> Family:
+        maker = FAMILIES[family]
+        return maker.shaped(self.shape) if isinstance(maker, GridFamily) else maker
+
     def _check_names(self, field: str, known: object) -> None:
         names, allowed = getattr(self, field), sorted(known)  # type: ignore[call-overload]
         shown = f"one or more of {', '.join(allowed)}, each once"
@@ -156,7 +181,7 @@ class GenerateTasksConfig(StageConfig):
     def _check_room(self) -> None:
         """A video must have room for the shortest levels of every family and difficulty."""
         needed, family, difficulty, split = max(
-            (FAMILIES[family].shortest_allowed(difficulty, self.canvas), family, difficulty, split)
+            (self._maker(family).shortest_allowed(difficulty, self.canvas), family, difficulty, split)
             for split in SPLITS
             for difficulty in (self.difficulties(split) if self.levels(split) else ())
             for family in self.families

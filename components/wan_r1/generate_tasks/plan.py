@@ -56,6 +56,7 @@ def plan_split(config: GenerateTasksConfig, family: str, split: str) -> SplitPla
                 canvas=config.canvas,
                 max_steps=config.max_steps,
                 attempt=attempt,
+                shape=config.shape,
             )
             if level.level_id not in taken:
                 break

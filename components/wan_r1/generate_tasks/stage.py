@@ -176,6 +176,7 @@ def _tasks(config: GenerateTasksConfig, shard: Shard, tell: Callable[[int], None
             steps_per_frame=config.steps_per_frame,
             fps=config.fps,
             attempt=attempt,
+            shape=config.shape,
         )
         tell(1)
 

@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +69,21 @@ class BoardFamily(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shape:
+    """Continuous parameters of levels within their difficulty.
+
+    Attributes:
+        loops: share of a maze's inner walls that are opened into loops where the shortest path stays the only one.
+        shortest: where the fewest moves lie in the difficulty's range, 0 (its lower end) to 1.
+        longest: the same of the most moves.
+    """
+
+    loops: float = 0.0
+    shortest: float = 0.0
+    longest: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Board:
     """A drawn board, before it is placed on the canvas; fields as in `GridLevel`."""
 
@@ -86,6 +101,18 @@ class GridFamily:
     smallest_canvas: ClassVar[int] = MIN_CANVAS
     checkered: ClassVar[bool] = False
     """Whether every other cell of the floor is shaded, for families whose cells no walls show."""
+
+    def __init__(self, shape: Shape | None = None) -> None:
+        self.shape = shape or Shape()
+
+    def shaped(self, shape: Shape) -> Self:
+        """The same family with other continuous parameters."""
+        return type(self)(shape)
+
+    def moves(self, difficulty: str, side: int) -> tuple[int, int]:
+        """The part of `steps` that the shape asks for."""
+        low, high = self.steps(difficulty, side)
+        return low + round(self.shape.shortest * (high - low)), low + round(self.shape.longest * (high - low))
 
     def draw(self, dice: random.Random, difficulty: str, side: int, low: int, high: int) -> Board | None:
         """A random board of ``side x side`` cells that should take ``low`` to ``high`` moves.
@@ -119,7 +146,7 @@ class GridFamily:
 
     def shortest_allowed(self, difficulty: str, canvas: int) -> int:
         """Fewest moves a level of this difficulty may have."""
-        return self.steps(difficulty, self.side(difficulty, canvas))[0]
+        return self.moves(difficulty, self.side(difficulty, canvas))[0]
 
     def generate(
         self, rng: np.random.Generator, difficulty: str, canvas: int, max_steps: int | None = None
@@ -136,7 +163,7 @@ class GridFamily:
             ConfigError: if the difficulty is unknown, the canvas too small or ``max_steps`` below its fewest moves.
         """
         side = self.side(difficulty, canvas)
-        low, high = self.steps(difficulty, side)
+        low, high = self.moves(difficulty, side)
         if max_steps is not None:
             high = min(high, max_steps)
         if low > high:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wan_r1.config import ConfigError
 from wan_r1.tasks.families import get_family
-from wan_r1.tasks.family import candidates
+from wan_r1.tasks.family import GridFamily, Shape, candidates
 from wan_r1.tasks.level import Level, Place
 from wan_r1.tasks.schema import SPLITS
 from wan_r1.tasks.textures import get_texture
@@ -72,7 +72,16 @@ def split_of(layout_id: str) -> str:
 
 
 def make_level(
-    family: str, difficulty: str, *, seed: int, split: str, index: int, canvas: int, max_steps: int, attempt: int = 0
+    family: str,
+    difficulty: str,
+    *,
+    seed: int,
+    split: str,
+    index: int,
+    canvas: int,
+    max_steps: int,
+    attempt: int = 0,
+    shape: Shape | None = None,
 ) -> Level:
     """The level of one place in a data set: a pure function of its arguments.
 
@@ -85,6 +94,7 @@ def make_level(
         canvas: cells per side of the frame.
         max_steps: most moves that the video has room for.
         attempt: 0 for the place's first level, higher where lower ones repeat a level of an earlier place.
+        shape: continuous parameters of the level, for families on a grid.
 
     Raises:
         ConfigError: if a name is unknown or the difficulty impossible.
@@ -94,6 +104,10 @@ def make_level(
     maker = get_family(family)
     names = [zlib.crc32(name.encode()) for name in (family, split)]
     rng = np.random.default_rng(np.random.SeedSequence([seed, *names, index, attempt]))
+    if shape is not None and shape != Shape():
+        if not isinstance(maker, GridFamily):
+            raise ConfigError(f"levels of the family {family!r} have no continuous parameters, such as loops")
+        maker = maker.shaped(shape)
     levels = candidates(maker, rng, difficulty, canvas, max_steps)
     return next(level for level in levels if split_of(level.layout_id) == split)
 
@@ -112,6 +126,7 @@ def make_task(
     steps_per_frame: float,
     fps: float = 8.0,
     attempt: int = 0,
+    shape: Shape | None = None,
 ) -> Task:
     """One task: a pure function of its arguments.
 
@@ -128,6 +143,7 @@ def make_task(
         steps_per_frame: speed of the player in cells a frame.
         fps: frames per second, of the video file only.
         attempt: see `make_level`.
+        shape: see `make_level`.
 
     Raises:
         ConfigError: if a name is unknown or the numbers do not fit each other.
@@ -142,6 +158,7 @@ def make_task(
         canvas=canvas,
         max_steps=max_steps,
         attempt=attempt,
+        shape=shape,
     )
     maker, look = get_family(family), get_texture(texture)
     trajectory = maker.trajectory(level, frames, steps_per_frame)

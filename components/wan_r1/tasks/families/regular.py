@@ -1,4 +1,5 @@
-"""Regular maze: thin walls on a grid that leave a spanning tree, so that one path joins any two cells."""
+"""Regular maze: thin walls on a grid that leave a spanning tree, so that one path joins any two cells; or, by its
+shape, loops beside the only shortest path."""
 
 from __future__ import annotations
 
@@ -44,9 +45,12 @@ class Regular(GridFamily):
         goals = [cell for cell, steps in steps_from(adjacent, start).items() if low <= steps <= high]
         if not goals:
             return None
+        goal = dice.choice(goals)
+        if self.shape.loops:
+            _open_loops(dice, adjacent, around, start, goal, self.shape.loops)
         return Board(
             start=start,
-            goal=dice.choice(goals),
+            goal=goal,
             right_walls=tuple((r, c) for r, c in around if c + 1 < side and (r, c + 1) not in adjacent[r, c]),
             down_walls=tuple((r, c) for r, c in around if r + 1 < side and (r + 1, c) not in adjacent[r, c]),
         )
@@ -58,6 +62,29 @@ class Regular(GridFamily):
             f"Top-down view of a maze. The {t.player_noun} slides along the {t.floor_noun} at constant speed, never "
             f"crosses the {t.wall_noun}, and stops on the {t.goal_noun}."
         )
+
+
+def _open_loops(
+    dice: random.Random,
+    adjacent: dict[Cell, list[Cell]],
+    around: dict[Cell, list[Cell]],
+    start: Cell,
+    goal: Cell,
+    share: float,
+) -> None:
+    """Open up to this share of the walls between cells, in place, none that would make another way as short."""
+    walls = [(cell, other) for cell in around for other in around[cell] if cell < other and other not in adjacent[cell]]
+    here, there = steps_from(adjacent, start), steps_from(adjacent, goal)
+    length, left = here[goal], round(share * len(walls))
+    for one, other in dice.sample(walls, len(walls)):
+        if not left:
+            return
+        if min(here[one] + there[other], here[other] + there[one]) + 1 <= length:
+            continue
+        adjacent[one].append(other)
+        adjacent[other].append(one)
+        here, there = steps_from(adjacent, start), steps_from(adjacent, goal)
+        left -= 1
 
 
 FAMILY = Regular()
