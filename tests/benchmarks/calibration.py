@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import time
 from collections import Counter, defaultdict
 
 import av
@@ -84,14 +83,18 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0)
     parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=list(FORMS))
     given = parser.parse_args()
-    rows, failures = [], []
-    total = 0
+    failures: list[tuple] = []
+    print("# Calibration of verification on the grid families\n")
+    print(
+        f"Reference videos ({', '.join(FAMILIES)}; {len(TEXTURES)} textures; 3 difficulties), each read as it is and after"
+    )
+    print("three changes. Made by `python tests/benchmarks/calibration.py`, seed 11.\n")
+    print("| size | change | videos | EM | SR | PR | least MF | failures |")
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
     for form in given.forms:
         tasks = tasks_of(form, given.share)
-        total += len(tasks)
         for change, make in CHANGES.items():
             seen: dict[str, list] = defaultdict(list)
-            begin = time.process_time()
             for start in range(0, len(tasks), 48):
                 part = tasks[start : start + 48]
                 for task, verdict in zip(part, verify([make(task.video) for task in part], part), strict=True):
@@ -102,18 +105,11 @@ def main() -> None:
                         failures.append(
                             (form, change, task.family, task.texture, task.difficulty, dict(kinds), verdict.mf)
                         )
-            rows.append((form, change, len(tasks), seen, time.process_time() - begin))
-    print("# Calibration of verification on the grid families\n")
-    print(
-        f"{total} reference videos ({', '.join(FAMILIES)}; {len(TEXTURES)} textures; 3 difficulties), each read as it"
-    )
-    print("is and after three changes. Made by `python tests/benchmarks/calibration.py`, seed 11.\n")
-    print("| size | change | videos | EM | SR | PR | least MF | failures |")
-    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for form, change, count, seen, _ in rows:
-        em, sr, pr = (f"{np.mean(seen[name]):.4f}" for name in ("em", "sr", "pr"))
-        failed = sum(1 for one in failures if one[:2] == (form, change))
-        print(f"| {form} | {change} | {count} | {em} | {sr} | {pr} | {min(seen['mf']):.4f} | {failed} |")
+            em, sr, pr = (f"{np.mean(seen[name]):.4f}" for name in ("em", "sr", "pr"))
+            failed = sum(1 for one in failures if one[:2] == (form, change))
+            row = f"| {form} | {change} | {len(tasks)} | {em} | {sr} | {pr} | {min(seen['mf']):.4f} | {failed} |"
+            # Long runs are looked at while they go on.
+            print(row, flush=True)
     print(f"\n{len(failures)} failures.\n")
     for (form, change, texture), count in sorted(Counter((one[0], one[1], one[3]) for one in failures).items()):
         kinds: Counter[str] = Counter()
