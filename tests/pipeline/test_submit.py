@@ -57,7 +57,9 @@ def test_a_run_is_started_in_a_new_experiment(server: KubeflowServer, capsys: py
         "grpo_settings": {"clip_range": 0.1},
         "storage_uri": "s3://bucket/a",
     }
-    assert run["pipeline_spec"]["pipelineInfo"]["name"] == "wan-r1"
+    sent = run["pipeline_spec"]
+    assert sent["pipeline_spec"]["pipelineInfo"]["name"] == "wan-r1"
+    assert "exec-train-grpo" in sent["platform_spec"]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert capsys.readouterr().out == (
         f"run {run['run_id']} of experiment wan-r1: {server.url}/#/runs/details/{run['run_id']}\n"
     )
@@ -78,7 +80,7 @@ def test_options_of_a_run_are_sent() -> None:
     assert server.experiments[0]["namespace"] == "ana"
     assert (run["service_account"], run["runtime_config"]["pipeline_root"]) == ("wan-r1-stage", "s3://bucket/kfp")
     assert (run["runtime_config"]["parameters"]["seed"], run["runtime_config"]["parameters"]["sft_steps"]) == (1, 5)
-    tasks = run["pipeline_spec"]["root"]["dag"]["tasks"].values()
+    tasks = run["pipeline_spec"]["pipeline_spec"]["root"]["dag"]["tasks"].values()
     assert not [task for task in tasks if task.get("cachingOptions", {}).get("enableCache")]
 
 
