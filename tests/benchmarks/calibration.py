@@ -86,7 +86,8 @@ def main() -> None:
     failures: list[tuple] = []
     print("# Calibration of verification on the grid families\n")
     print(
-        f"Reference videos ({', '.join(FAMILIES)}; {len(TEXTURES)} textures; 3 difficulties), each read as it is and after"
+        f"Reference videos ({', '.join(FAMILIES)}; {len(TEXTURES)} textures; 3 difficulties), "
+        "each read as it is and after"
     )
     print("three changes. Made by `python tests/benchmarks/calibration.py`, seed 11.\n")
     print("| size | change | videos | EM | SR | PR | least MF | failures |")
