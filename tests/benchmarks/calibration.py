@@ -85,11 +85,8 @@ def main() -> None:
     given = parser.parse_args()
     failures: list[tuple] = []
     print("# Calibration of verification on the grid families\n")
-    print(
-        f"Reference videos ({', '.join(FAMILIES)}; {len(TEXTURES)} textures; 3 difficulties), "
-        "each read as it is and after"
-    )
-    print("three changes. Made by `python tests/benchmarks/calibration.py`, seed 11.\n")
+    print(f"Reference videos ({', '.join(FAMILIES)}; {len(TEXTURES)} textures; 3 difficulties), each read as it is and")
+    print("after three changes. Made by `python tests/benchmarks/calibration.py`, seed 11.\n")
     print("| size | change | videos | EM | SR | PR | least MF | failures |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
     for form in given.forms:

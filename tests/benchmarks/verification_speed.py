@@ -25,7 +25,7 @@ FORMS = {
     "81 x 512 px, 16 cells, noise": ({"size": 512, "canvas": 16, "frames": 81, "steps_per_frame": 1.0}, 1, None),
 }
 """Form of the level, videos in a batch, and the most milliseconds a video that are allowed."""
-RUNS = 5
+RUNS = 3
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ def main() -> None:
         theirs = "" if csrt is None else f"{csrt:.0f}"
         ratio = "" if csrt is None else f"{csrt / ours:.0f}"
         limit = "" if allowed is None else f"{allowed:g}"
-        print(f"| {name} | {ours:.2f} | {limit} | {1000 / ours:.0f} | {theirs} | {ratio} |")
+        print(f"| {name} | {ours:.2f} | {limit} | {1000 / ours:.0f} | {theirs} | {ratio} |", flush=True)
 
 
 def _task(index: int, form: dict) -> Task:
