@@ -54,6 +54,10 @@ class RoadFamily(Generic[L]):
         """A random level whose start and goal are not yet chosen; ``None`` is a proposal given up."""
         raise NotImplementedError
 
+    def suits(self, level: L, solution: RoadSolution) -> bool:
+        """Whether a solution is what the family wants, beside its length, its choices and its margin."""
+        return True
+
     def with_ends(self, level: L, start: Place, goal: Place) -> L:
         """The level with another start and goal."""
         raise NotImplementedError
@@ -119,7 +123,12 @@ class RoadFamily(Generic[L]):
                 continue
             goal = dice.choice(goals)
             solution = level.graph.solve(start, goal)
-            if solution is not None and count_choices(level.graph, solution) >= fewest and is_unique(solution):
+            if (
+                solution is not None
+                and count_choices(level.graph, solution) >= fewest
+                and is_unique(solution)
+                and self.suits(level, solution)
+            ):
                 return self.with_ends(level, start, goal)
         return None
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from wan_r1.verification.appearance import MOST_BLUR
 from wan_r1.verification.fidelity import unchanged_shares
-from wan_r1.verification.road_scene import HIDDEN, RoadScene
+from wan_r1.verification.road_scene import COVERED, HIDDEN, RoadScene, template_pixels
 from wan_r1.verification.road_walk import RoadWalk, follow_roads
 from wan_r1.verification.scene import reduce_frames
 from wan_r1.verification.tracking import Tracks, track
@@ -27,6 +27,8 @@ _FEWEST_SEEN = 8
 """The same in pixels."""
 _LEAST_COVERED = 0.3
 """Least share of the player that is covered, for it to be noticed when it is drawn over what covers it."""
+_SHINES = 1.2
+"""All of the player must explain a frame so many times better than what should be seen of it, for it to count."""
 
 
 def read_roads(
@@ -63,48 +65,48 @@ def read_roads(
 def _look_behind(
     tracks: Tracks, difference: np.ndarray, scene: RoadScene, rules: StrictRules, cell: float
 ) -> tuple[Tracks, np.ndarray]:
-    """The tracks with the player also where it is partly covered, and the frames in which it shines through a cover.
+    """The tracks with the player also where it is partly covered, and the frames in which it is drawn over a cover.
 
-    At each sample of a road where a part of the player is covered, what can be seen of it is compared with the frame;
-    that place is taken if it explains the frame better than the whole player elsewhere does.
+    Where the player may be covered, what can be seen of it at each sample of the roads is compared with the frame, and
+    the sample that explains most is taken; if all of it explains more than what can be seen, it shows through.
     """
     position, seen = tracks.position[0].copy(), tracks.seen[0].copy()
     through = np.zeros(len(seen), bool)
-    if not len(scene.veiled):
+    if not len(scene.veils):
         return tracks, through
-    side = scene.background.shape[-1]
-    half = scene.veils.shape[1] // 2
+    side, half = scene.background.shape[-1], scene.veils.shape[1] // 2
     around = np.arange(-half, half + 1)
     points = scene.samples[scene.veiled] * np.float32(cell)
-    offset = np.floor(points - np.array(scene.anchor) + 0.5).astype(int)
-    rows, columns = (offset[:, axis, None] + around for axis in (1, 0))
+    visible = scene.visible[scene.veiled]
+    pixel = template_pixels(points, scene)
+    rows, columns = (pixel[:, axis, None] + around for axis in (1, 0))
     inside = ((rows >= 0) & (rows < side))[:, :, None] & ((columns >= 0) & (columns < side))[:, None, :]
     place = rows.clip(0, side - 1)[:, :, None], columns.clip(0, side - 1)[:, None, :]
     own = np.ix_(around % side, around % side)
     colour, opacity = scene.colour[:, *own], scene.opacity[own]
-    behind = np.moveaxis(scene.background[:, *place], 0, 1)
-    whole = (colour[None] - opacity * behind) * inside[:, None]
+    whole = (colour[None] - opacity * np.moveaxis(scene.background[:, *place], 0, 1)) * inside[:, None]
     part = whole * scene.veils[:, None]
-    covered = whole * (1 - scene.veils)[:, None]
-    energies = [(each**2).sum((1, 2, 3)) for each in (part, covered)]
-    looked_for = scene.visible[scene.veiled] >= HIDDEN
-    noticeable = scene.visible[scene.veiled] <= 1 - _LEAST_COVERED
+    energy, energy_whole = ((each**2).sum((1, 2, 3)).clip(1) for each in (part, whole))
+    shown = scene.veils * (opacity > 0.1)
+    coverable = points[visible < COVERED]
     for f in range(len(seen)):
+        if seen[f] and np.hypot(*(coverable - position[f]).T).min() > cell:
+            continue
         here = np.moveaxis(difference[f][:, *place], 0, 1) * inside[:, None]
         match = (here * part).sum((1, 2, 3))
-        share = match / np.maximum(energies[0], 1)
-        power = (here**2 * (opacity > 0.1) * scene.veils[:, None]).sum((1, 2, 3))
-        alike = match**2 >= rules.likeness**2 * energies[0] * np.maximum(power, 1)
-        gain = match * share.clip(0, 1) * (looked_for & alike & (share >= rules.present))
+        power = (here**2 * shown[:, None]).sum((1, 2, 3))
+        alike = (match >= rules.present * energy) & (match**2 >= rules.likeness**2 * energy * power)
+        gain = np.where(alike & (visible >= HIDDEN), match * (match / energy).clip(0, 1), 0)
+        if seen[f]:
+            gain *= np.hypot(*(points - position[f]).T) <= cell
+            match_whole = (here * whole).sum((1, 2, 3))
+            on_top = match_whole * (match_whole / energy_whole).clip(0, 1) * (visible <= 1 - _LEAST_COVERED)
+            on_top *= (match_whole >= rules.present * energy_whole) & (np.hypot(*(points - position[f]).T) <= cell / 2)
+            if on_top.max() > _SHINES * gain.max():
+                through[f] = True
+                continue
         best = int(gain.argmax())
-        if gain[best] <= 0:
-            continue
-        if seen[f] and np.hypot(*(points[best] - position[f])) > cell:
-            continue
-        hidden_part = (here[best] * covered[best]).sum() / max(energies[1][best], 1)
-        if noticeable[best] and hidden_part >= rules.present:
-            through[f] = True
-        elif scene.visible[scene.veiled][best] < 1 - _LEAST_COVERED or not seen[f]:
+        if gain[best] > 0 and (visible[best] < COVERED or not seen[f]):
             position[f], seen[f] = points[best], True
     hidden = tracks.hidden[0] & ~seen
     return replace(tracks, position=position[None], seen=seen[None], hidden=hidden[None]), through

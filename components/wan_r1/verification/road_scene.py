@@ -23,8 +23,10 @@ _TILE = 1.0
 """Side of the tiles in which regions are compared, in cells."""
 _FEWEST = 9
 """Fewest pixels of a region that is compared."""
-_COVERED = 0.9
-"""Less of the player than this must be visible at a sample, for it to be looked for there in parts."""
+COVERED = 0.98
+"""Where less of the player than this is visible it counts as partly covered."""
+_AROUND = 1.0
+"""The player is looked for in parts at samples within this many cells of one where it is partly covered."""
 _REACH = 0.36
 """Distance from the start within which the given image may show the player, in cells, and half a pixel more."""
 _SAME_DRAWING = 1.0
@@ -50,7 +52,7 @@ class RoadScene(Appearance):
         to_goal: float32 [M], length of the shortest way from each sample to the goal.
         length: of the shortest way from the start.
         visible: float32 [M], share of the player that can be seen at each sample.
-        veiled: int [V], samples where a part of the player is covered.
+        veiled: int [V], samples where a part of the player is covered, and those around them.
         veils: float32 [V, side, side], how much of each pixel can be seen there.
         members: float32 csr [K, H W], 1 where a pixel belongs to a region.
         kinds: for each region the violation that a change of it is.
@@ -130,9 +132,12 @@ def _make_scene(level: RoadLevel, first_frame: np.ndarray, texture: str) -> Road
         name=f"on the start {level.start} of level {level.level_id}",
     )
     roads = _roads(level)
-    veils = family.visibility(level, roads["samples"].astype(np.float64), side)
+    pixels = template_pixels(roads["samples"] * np.float32(cell), looks)
+    veils = family.visibility(level, (pixels + np.array(looks.anchor)) / cell, side)
     visible = _visible_shares(veils, looks, cell)
-    veiled = np.flatnonzero(visible < _COVERED)
+    covered = roads["samples"][visible < COVERED]
+    away = np.hypot(*(roads["samples"][:, None] - covered[None]).transpose(2, 0, 1))
+    veiled = np.flatnonzero(away.min(1, initial=np.inf) <= _AROUND)
     hidden = np.zeros((side, side), bool)
     at = (roads["samples"][visible < HIDDEN] * cell).astype(int).clip(0, side - 1)
     hidden[at[:, 1], at[:, 0]] = True
@@ -220,6 +225,11 @@ def _without_player(
     whole = np.rint(result).clip(0, 255).astype(np.uint8)
     result[unknown] = cv2.inpaint(whole, unknown.astype(np.uint8), 3, cv2.INPAINT_TELEA)[unknown]
     return result, result[away < 0.3 * cell].mean(0)
+
+
+def template_pixels(points: np.ndarray, looks: Appearance) -> np.ndarray:
+    """The pixels (x, y), int [N, 2], at which the player's look matches best when it is at points [N, 2] in pixels."""
+    return np.floor(points - np.array(looks.anchor) + 0.5).astype(int)
 
 
 def _visible_shares(veils: np.ndarray, looks: Appearance, cell: float) -> np.ndarray:
