@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from wan_r1.config import ConfigError
 from wan_r1.generate_tasks.config import GenerateTasksConfig
+from wan_r1.tasks.draw_cubes import visible_shares
 from wan_r1.tasks.families import FAMILIES
 from wan_r1.tasks.family import DIFFICULTIES
+from wan_r1.tasks.maze3d_level import spot
 from wan_r1.tasks.road_family import MARGIN, MARGIN_CELLS, RoadFamily, RoadLevel, count_choices, fewest_choices
 from wan_r1.tasks.roads import Road, RoadGraph, place_along, sample_line
 from wan_r1.tasks.task import Task, make_level, make_task
@@ -185,6 +187,43 @@ def test_a_bad_state_is_refused_with_the_reason(family: str) -> None:
             FAMILIES[family].from_state({**state, **change})
     with pytest.raises(ValueError, match="lacks the field 'canvas'"):
         FAMILIES[family].from_state({name: value for name, value in state.items() if name != "canvas"})
+
+
+def test_no_two_cubes_of_a_picture_look_as_if_they_touched_when_they_do_not() -> None:
+    for seed in range(60):
+        level = FAMILIES["maze3d"].generate(np.random.default_rng(seed), DIFFICULTIES[seed % 3], (8, 12, 16)[seed % 3])
+        spots = {spot(*cube): cube for cube in level.cubes}
+        rungs = [spot(x, y, z + k) for x, y, z, *_, height in level.ladders for k in range(1, height + 1)]
+        assert len(spots) == len(level.cubes) and not spots.keys() & set(rungs) and len(set(rungs)) == len(rungs)
+        for (i, j), cube in spots.items():
+            for near in (spots.get((i + 1, j)), spots.get((i, j + 1))):
+                # The one that is lower in the picture is on the same height, or below the other's side.
+                assert near is None or near[2] <= cube[2]
+        # All is seen, inside the frame, and the ball keeps off what is drawn.
+        assert min(visible_shares(level).values()) >= 0.25
+        corners = np.array(level.cubes)[:, None] + np.array(list(itertools.product((0, 1), repeat=3)))
+        shown = level.project(corners)
+        assert shown.min() > 0.3 and shown.max() < level.canvas - 0.3
+        assert len({z for _, _, z in level.solve().path}) > 1
+
+
+def test_the_way_in_the_picture_is_as_long_as_in_space() -> None:
+    level = FAMILIES["maze3d"].generate(np.random.default_rng(1), "hard", 16)
+    for a, b, line in level.ways:
+        assert level.graph.road(a, b).length == pytest.approx(np.linalg.norm(np.diff(line, axis=0), axis=1).sum())
+        middle = line.mean(0, keepdims=True)
+        if len(line) == 2:
+            assert level.depths(level.project(middle)) == pytest.approx(middle.sum())
+
+
+@pytest.mark.parametrize("difficulty", DIFFICULTIES)
+def test_cube_mazes_have_no_shortcut_by_direction(difficulty: str) -> None:
+    maker = FAMILIES["maze3d"]
+    levels = [maker.generate(np.random.default_rng(seed), difficulty, 16) for seed in range(60)]
+    ways = {tuple(tuple(np.subtract(b, a)) for a, b in itertools.pairwise(level.solve().path)) for level in levels}
+    assert len(ways) >= 50
+    rises = [level.goal[2] - level.start[2] for level in levels]
+    assert min(sum(rise > 0 for rise in rises), sum(rise < 0 for rise in rises)) >= 15
 
 
 def test_the_solver_counts_equal_ways_and_finds_the_margin() -> None:

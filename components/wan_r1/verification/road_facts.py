@@ -56,9 +56,9 @@ def read_roads(
         radius = np.array([scene.radius + _SPREAD], np.float32)
         shares = unchanged_shares(frames[None], tracks.position, radius, [scene], which, rules.fidelity_tau)[0]
         changed = _changed_regions(difference, position, float(radius[0]) + 1, scene, rules)
-        bridged = _bridge(position, tracks.hidden[0]) / np.float32(cell)
-        walk = follow_roads(bridged, scene, speed, rules)
-        found.append(_judge(bridged, tracks, walk, changed, shown_through, shares, scene, speed, canvas, rules))
+        position = position / np.float32(cell)
+        walk = follow_roads(position, scene, speed, rules)
+        found.append(_judge(position, tracks, walk, changed, shown_through, shares, scene, speed, canvas, rules))
     return found
 
 
@@ -110,18 +110,6 @@ def _look_behind(
             position[f], seen[f] = points[best], True
     hidden = tracks.hidden[0] & ~seen
     return replace(tracks, position=position[None], seen=seen[None], hidden=hidden[None]), through
-
-
-def _bridge(position: np.ndarray, hidden: np.ndarray) -> np.ndarray:
-    """Positions [F, 2] with a straight line over frames in which the player was hidden between two others."""
-    result = position.copy()
-    known = np.flatnonzero(~np.isnan(position[:, 0]))
-    if len(known):
-        unknown = np.flatnonzero(hidden)
-        unknown = unknown[(unknown > known[0]) & (unknown < known[-1])]
-        for axis in (0, 1):
-            result[unknown, axis] = np.interp(unknown, known, position[known, axis])
-    return result
 
 
 def _changed_regions(

@@ -11,6 +11,8 @@ from wan_r1.verification.verdict import StrictRules
 
 _CORE = 0.35
 """A place is reached when the way to it along the road is at most so long, in cells."""
+_BEHIND = 3.0
+"""Longest way, in cells, that the player may go without being seen: what hides it is no larger."""
 _RETREAT = 0.5
 """Going back, or into a wrong road, by less than this many cells is no mistake."""
 
@@ -40,7 +42,7 @@ def follow_roads(position: np.ndarray, scene: RoadScene, speed: float, rules: St
     """Match a track with the roads.
 
     Args:
-        position: float32 [F, 2], (x, y) in cells, nan where not seen.
+        position: float32 [F, 2], (x, y) in cells, nan where not seen; on the way between it may have been hidden.
         scene: the level's roads.
         speed: the level's speed in cells a frame.
         rules: tolerances.
@@ -61,7 +63,7 @@ def follow_roads(position: np.ndarray, scene: RoadScene, speed: float, rules: St
             off[f] = not close.any()
             continue
         ways = _ways(scene, here)
-        reach = speed * max(1, f - before) + rules.speed_slack
+        reach = min(speed * max(1, f - before), max(speed, _BEHIND)) + rules.speed_slack
         options = np.flatnonzero(close & (ways.min(1) <= reach))
         if not len(options):
             off[f], on_road = True, False
