@@ -9,7 +9,7 @@ import numpy as np
 
 from wan_r1.verification.appearance import MOST_BLUR
 from wan_r1.verification.fidelity import unchanged_shares
-from wan_r1.verification.road_scene import COVERED, HIDDEN, RoadScene, template_pixels
+from wan_r1.verification.road_scene import COVERED, HIDDEN, MAY_HIDE, RoadScene, template_pixels
 from wan_r1.verification.road_walk import RoadWalk, follow_roads
 from wan_r1.verification.scene import reduce_frames
 from wan_r1.verification.tracking import Tracks, track
@@ -51,11 +51,11 @@ def read_roads(
         difference = frames.transpose(0, 3, 1, 2) - scene.background
         which = np.zeros(1, int)
         tracks = track(difference[None], [scene], which, rules, cell)
-        tracks, shown_through = _look_behind(tracks, difference, scene, rules, cell)
+        tracks, shown_through = _look_behind(tracks, difference, scene, speed, rules, cell)
         position = tracks.position[0]
         radius = np.array([scene.radius + _SPREAD], np.float32)
         shares = unchanged_shares(frames[None], tracks.position, radius, [scene], which, rules.fidelity_tau)[0]
-        changed = _changed_regions(difference, position, float(radius[0]) + 1, scene, rules)
+        changed = _changed_regions(difference, position, float(radius[0]) + 2, scene, rules)
         position = position / np.float32(cell)
         walk = follow_roads(position, scene, speed, rules)
         found.append(_judge(position, tracks, walk, changed, shown_through, shares, scene, speed, canvas, rules))
@@ -63,7 +63,7 @@ def read_roads(
 
 
 def _look_behind(
-    tracks: Tracks, difference: np.ndarray, scene: RoadScene, rules: StrictRules, cell: float
+    tracks: Tracks, difference: np.ndarray, scene: RoadScene, speed: float, rules: StrictRules, cell: float
 ) -> tuple[Tracks, np.ndarray]:
     """The tracks with the player also where it is partly covered, and the frames in which it is drawn over a cover.
 
@@ -108,8 +108,22 @@ def _look_behind(
         best = int(gain.argmax())
         if gain[best] > 0 and (visible[best] < COVERED or not seen[f]):
             position[f], seen[f] = points[best], True
-    hidden = tracks.hidden[0] & ~seen
+    hidden = _hidden(position / np.float32(cell), seen, scene, speed, rules)
     return replace(tracks, position=position[None], seen=seen[None], hidden=hidden[None]), through
+
+
+def _hidden(position: np.ndarray, seen: np.ndarray, scene: RoadScene, speed: float, rules: StrictRules) -> np.ndarray:
+    """Whether an unseen player can have got to a hideout from where it was seen last, and from there to the next."""
+    hidden = np.zeros_like(seen)
+    hideouts, known = scene.samples[scene.visible < MAY_HIDE], np.flatnonzero(seen)
+    for f in np.flatnonzero(~seen) if len(hideouts) and len(known) else ():
+        possible = np.ones(len(hideouts), bool)
+        for other in (known[known < f][-1:], known[known > f][:1]):
+            for g in other:
+                reach = speed * abs(f - g) + rules.speed_slack
+                possible &= np.hypot(*(hideouts - position[g]).T) <= reach
+        hidden[f] = bool(possible.any()) and f > known[0]
+    return hidden
 
 
 def _changed_regions(

@@ -32,7 +32,9 @@ _REACH = 0.36
 _SAME_DRAWING = 1.0
 """Largest mean difference, in levels, of the given image from our own drawing of the level, for that to be used."""
 HIDDEN = 0.3
-"""Where less of the player than this is visible it counts as hidden."""
+"""Where less of the player than this is visible it is not looked for."""
+MAY_HIDE = 0.5
+"""Where less of the player than this is visible it need not be found: blurred or compressed, the rest is too little."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +141,7 @@ def _make_scene(level: RoadLevel, first_frame: np.ndarray, texture: str) -> Road
     away = np.hypot(*(roads["samples"][:, None] - covered[None]).transpose(2, 0, 1))
     veiled = np.flatnonzero(away.min(1, initial=np.inf) <= _AROUND)
     hidden = np.zeros((side, side), bool)
-    at = (roads["samples"][visible < HIDDEN] * cell).astype(int).clip(0, side - 1)
+    at = (roads["samples"][visible < MAY_HIDE] * cell).astype(int).clip(0, side - 1)
     hidden[at[:, 1], at[:, 0]] = True
     return RoadScene(
         **vars(replace(looks, hideouts=hidden)),
