@@ -438,7 +438,9 @@ def test_a_cheat_is_no_solution(family: str, name: str) -> None:
     else:
         assert [at for at, verdict in zip(who, verdicts, strict=True) if verdict.sr] == []
     if breaks == RULE:
-        assert [at for at, verdict in zip(who, verdicts, strict=True) if not verdict.violations] == []
+        # A player that vanishes beside what can hide it may be there: no rule is broken, and nothing is won.
+        kept = [v for v in verdicts if not v.violations and "occluded" not in v.states]
+        assert kept == []
         halves = np.stack([half_way_and_stops(task) for task in tasks])
         honest = rewards(tasks, halves, verify(halves, tasks))
         assert (rewards(tasks, videos, verdicts) < honest).all()
