@@ -12,12 +12,12 @@ from wan_r1.config import ConfigError
 
 
 def test_values_have_the_pipelines_types() -> None:
-    words = ["seed=3", "sft_learning_rate=1e-3", "tasks_families=regular", 'grpo_settings={"updates": 2}']
+    words = ["seed=3", "sft_learning_rate=1e-3", "tasks_families=regular", 'grpo_settings={"epochs": 2}']
     assert parse(full.full, [*words, "grpo_reward=exact_match"]) == {
         "seed": 3,
         "sft_learning_rate": 1e-3,
         "tasks_families": ["regular"],
-        "grpo_settings": {"updates": 2},
+        "grpo_settings": {"epochs": 2},
         "grpo_reward": "exact_match",
     }
 

@@ -10,7 +10,7 @@ from wan_r1.train_grpo.forward_grpo import forward_grpo_loss, good_share
 
 def test_advantages_sum_to_zero_and_have_unit_spread():
     rewards = np.random.default_rng(0).random((5, 8)).astype(np.float32)
-    advantages = group_advantages(rewards, clip=5.0)
+    advantages = group_advantages(rewards, clip=5.0, least_std=1e-6)
     assert advantages.mixed.all() and advantages.zero_std_groups == 0
     np.testing.assert_allclose(advantages.values.sum(1), 0, atol=1e-4)
     np.testing.assert_allclose(advantages.values.std(1), 1, atol=2e-3)
@@ -18,17 +18,23 @@ def test_advantages_sum_to_zero_and_have_unit_spread():
 
 def test_groups_without_variance_are_marked_and_get_zero():
     rewards = np.array([[0.5] * 4, [0, 0, 0, 1]], np.float32)
-    advantages = group_advantages(rewards, clip=5.0)
+    advantages = group_advantages(rewards, clip=5.0, least_std=1e-6)
     assert advantages.mixed.tolist() == [False, True]
     assert advantages.zero_std_groups == 0.5
     assert not advantages.values[0].any()
     assert advantages.values[1, 3] == pytest.approx(np.sqrt(3), rel=1e-3)
 
 
+def test_groups_that_differ_in_fidelity_alone_teach_nothing():
+    rewards = np.array([[0.9995, 0.9996, 0.9998, 0.9997], [0.2, 0.2, 0.2, 0.9998]], np.float32)
+    advantages = group_advantages(rewards, clip=5.0, least_std=0.01)
+    assert advantages.mixed.tolist() == [False, True] and not advantages.values[0].any()
+
+
 def test_advantages_are_clipped():
     rewards = np.zeros((1, 100), np.float32)
     rewards[0, 0] = 1
-    assert group_advantages(rewards, clip=5.0).values.max() == 5.0
+    assert group_advantages(rewards, clip=5.0, least_std=1e-6).values.max() == 5.0
 
 
 def test_good_share_is_linear_between_its_ends():

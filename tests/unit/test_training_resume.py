@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from wan_r1.progress import Progress
+from wan_r1.rewards import RewardOutput
 from wan_r1.storage import checkpoints
 from wan_r1.tasks.dataset import make_task
+from wan_r1.train_grpo.advantages import Advantages
 from wan_r1.train_grpo.config import TrainGrpoConfig
 from wan_r1.train_grpo.rollouts import Prompts
 from wan_r1.train_grpo.training import GrpoTrainer
@@ -15,6 +17,13 @@ from wan_r1.train_sft.training import Demonstrations, SftTrainer
 from wan_r1.training.state import TrainingDiverged
 from wan_r1.video_model.loading import load_pipeline_folder
 from wan_r1.video_model.tiny import PROMPT_TOKENS, tiny_pipeline
+
+EASY = f"{__name__}:half_are_good"
+
+
+def half_are_good(inputs):
+    """A reward that an untrained policy gets: 1 for every other video."""
+    return RewardOutput(reward=(np.arange(len(inputs.tasks)) % 2).astype(np.float32), components={})
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +122,9 @@ def _stop_after(trainer, step):
         (_sft, {"lora_rank": 2}),
         (_grpo, {"objective": "flow_grpo"}),
         (_grpo, {"objective": "forward_grpo"}),
+        (_grpo, {"objective": "forward_grpo", "replay_batch": 2, "minibatches": 2, "reward": EASY}),
     ],
-    ids=["sft", "sft-lora", "flow_grpo", "forward_grpo"],
+    ids=["sft", "sft-lora", "flow_grpo", "forward_grpo", "replay"],
 )
 def test_a_stopped_training_goes_on_bit_for_bit(folder, tmp_path, make, changes):
     whole = make(folder, tmp_path / "whole", **changes)
@@ -142,7 +152,7 @@ def test_a_finished_training_is_found_and_not_repeated(folder, tmp_path):
 
 
 def test_the_ratio_is_one_before_the_first_update(folder, tmp_path):
-    trainer = _grpo(folder, tmp_path, objective="flow_grpo", updates=2, kl_beta=0.1)
+    trainer = _grpo(folder, tmp_path, objective="flow_grpo", epochs=2, kl_beta=0.1, least_std=1e-6)
     trainer.run()
     firsts = [entry["ratio_first"] for entry in trainer.state.log if "ratio_first" in entry]
     assert firsts, "no group was mixed; nothing was tested"
@@ -162,6 +172,37 @@ def test_a_compute_budget_replaces_steps(folder, tmp_path):
     trainer.compute_budget = 1.5
     trainer.run()
     assert trainer.state.step > 1 and trainer.state.core_seconds >= 1.5
+
+
+def test_minibatches_deal_out_whole_groups_once_an_epoch(folder, tmp_path):
+    trainer = _grpo(folder, tmp_path, group_size=3, minibatches=2, epochs=2)
+    mixed = np.array([True, False, True, True, True])
+    advantages = Advantages(values=np.zeros((5, 3), np.float32), mixed=mixed)
+    batches = [rows.tolist() for rows in trainer._minibatches(advantages, torch.Generator().manual_seed(0))]
+    assert [len(rows) for rows in batches] == [6, 6, 6, 6]
+    groups = [[0, 1, 2], [6, 7, 8], [9, 10, 11], [12, 13, 14]]
+    for epoch in (batches[:2], batches[2:]):
+        rows = [row for batch in epoch for row in batch]
+        dealt = [rows[start : start + 3] for start in range(0, 12, 3)]
+        assert sorted(dealt) == groups
+
+
+def test_successes_are_kept_one_a_level_and_drawn_with_their_own_condition(folder, tmp_path):
+    trainer = _grpo(folder, tmp_path, objective="forward_grpo", replay_batch=2, reward=EASY, iterations=3)
+    trainer.run()
+    replay, prompts = trainer.replay, trainer.prompts
+    assert len(replay) == len(set(replay.videos)) > 2
+    latents, condition = replay.draw(20, prompts, torch.Generator().manual_seed(0))
+    for video, first, embeds in zip(latents, condition.first_latent, condition.prompt_embeds, strict=True):
+        (level,) = [index for index, kept in replay.videos.items() if torch.equal(kept, video)]
+        assert torch.equal(first, prompts.first_latents[level]) and torch.equal(embeds, prompts.prompt_embeds[level])
+
+
+def test_a_failure_is_not_replayed(folder, tmp_path):
+    trainer = _grpo(folder, tmp_path, objective="forward_grpo", replay_batch=2)
+    trainer.run()
+    assert max(entry["reward"] for entry in trainer.state.log) < 0.99, "the untrained policy solved a level"
+    assert len(trainer.replay) == 0
 
 
 def test_harder_prompts_take_their_share(folder, tmp_path):

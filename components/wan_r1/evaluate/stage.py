@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -79,15 +80,14 @@ def run(
         ModelFolderError, StorageError: if the model cannot be loaded.
     """
     # Imported late: these import torch, which those who only build a config should not wait for.
-    from wan_r1.training.inputs import checked_dataset, use_threads
+    from wan_r1.training.inputs import checked_dataset
 
     reference = ModelReference.read(model)
     dataset_sha256 = checked_dataset(dataset, certificate)
     tasks = choose_tasks(config, dataset)
     with StageClock(config.STAGE) as clock, Progress(config.STAGE, len(tasks), unit="video") as progress:
         progress.note(f"{reference.name}: loading the model")
-        use_threads(config.threads)
-        sampler = (load or _load)(reference)
+        sampler = (load or partial(_load, threads=config.threads))(reference)
         scores = evaluate(config, sampler, reference.name, tasks, dataset, output / SCORES_FILE, progress)
     summary = {
         **clock.summary(),
@@ -109,11 +109,14 @@ def run(
     return summary
 
 
-def _load(reference: ModelReference) -> Sampler:
+def _load(reference: ModelReference, *, threads: int) -> Sampler:
     # Imported late: torch and diffusers take seconds, and wrong inputs are told before.
+    from wan_r1.video_model.cores import use_cores
     from wan_r1.video_model.loading import load_video_model
 
-    return load_video_model(reference)
+    model = load_video_model(reference)
+    model.cores = use_cores(threads, model.device)
+    return model
 
 
 def choose_tasks(config: EvaluateConfig, dataset: Path) -> list[Task]:

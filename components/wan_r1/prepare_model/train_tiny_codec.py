@@ -28,20 +28,21 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
 
 from wan_r1.tasks.dataset import make_task
 from wan_r1.tasks.families import FAMILIES
+from wan_r1.tasks.level import MOVES
 from wan_r1.tasks.textures import TEXTURES
 from wan_r1.video_model.codec import speed_up_normalisation
 from wan_r1.video_model.tiny import CODEC
 
 SIZE, FRAMES, CANVAS, CHANNELS = 32, 9, 4, 4
+CODEC_FAMILIES, CODEC_TEXTURES = ("regular", "trapfield"), ("plain", "night")
 
 
 def training_clips(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Clips uint8 `[count, frames, size, size, 3]`, and the weight of their pixels `[count, frames, size, size]`."""
     rng = np.random.default_rng(seed)
     clips, weights = [], []
-    families, textures = ("regular", "trapfield"), ("plain", "night")
     for index in range(count):
-        family, texture = families[index % len(families)], textures[(index // len(families)) % len(textures)]
+        family, texture = CODEC_FAMILIES[index % 2], CODEC_TEXTURES[(index // 2) % 2]
         difficulty = ("easy", "medium", "hard")[int(rng.integers(3))]
         task = make_task(
             family,
@@ -58,7 +59,7 @@ def training_clips(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         drawn = FAMILIES[family]
         background = drawn.render(task.level, TEXTURES[texture], None, SIZE)[0]
         assert task.video is not None  # every split but `prompts` has videos
-        clip = task.video.copy() if index % 3 else _unruly(drawn, task, TEXTURES[texture], rng)
+        clip = task.video.copy() if (index // 4) % 2 else _unruly(drawn, task, TEXTURES[texture], rng)
         moved = np.abs(clip.astype(int) - background).max(-1) > 24
         goal = _goal_mask(task.level)
         clips.append(clip)
@@ -68,20 +69,44 @@ def training_clips(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _unruly(family, task, texture, rng) -> np.ndarray:
-    """A clip of what a half-trained policy may show: random walks, jumps, a copy of the player, a fading one."""
-    steps = rng.normal(0, 0.16, (FRAMES, 2)) if rng.random() < 0.5 else rng.uniform(-0.5, 0.5, (FRAMES, 2))
-    track = np.clip(task.trajectory[0] + np.cumsum(steps, 0) * (rng.random() < 0.7), 0.1, 0.9).astype(np.float32)
-    track[0] = task.trajectory[0]
+    """A clip of what a half-trained policy may show: wrong ways, waits, jumps, a copy of the player, a fading one."""
+    kind = rng.choice(["wander", "drift", "fade", "copy"], p=[0.55, 0.15, 0.15, 0.15])
+    track = _drift(task, rng) if kind == "drift" or rng.random() < 0.3 else _wander(task.level, rng)
     clip = family.render(task.level, texture, track, SIZE)
-    kind = rng.integers(3)
-    if kind == 0:
+    if kind in ("wander", "drift"):
         return clip
     background = family.render(task.level, texture, None, SIZE)
-    if kind == 1:
+    if kind == "fade":
         fade = np.linspace(1, rng.random(), FRAMES)[:, None, None, None]
         return np.clip(background + (clip.astype(float) - background) * fade, 0, 255).astype(np.uint8)
     shown = np.abs(task.video.astype(int) - background).max(-1, keepdims=True) > 24
     return np.where(shown, task.video, clip)
+
+
+def _wander(level, rng) -> np.ndarray:
+    """Player centres `[frames, 2]` of a walk from cell to cell of the board that waits, turns back, crosses walls and
+    does not stop at the goal; half of them follow the solution to a random cell first."""
+    cell, walk = level.start, [level.start]
+    if rng.random() < 0.5:
+        path = level.solve().path
+        walk = list(path[: rng.integers(1, len(path) + 1)])
+        cell = walk[-1]
+    waits = rng.choice([0.1, 0.5])
+    while len(walk) < FRAMES:
+        if rng.random() > waits:
+            down, right = list(MOVES.values())[rng.integers(len(MOVES))]
+            ahead = (cell[0] + down, cell[1] + right)
+            cell = ahead if level.contains(ahead) else cell
+        walk.append(cell)
+    return np.array([level.center(place) for place in walk[:FRAMES]], np.float32)
+
+
+def _drift(task, rng) -> np.ndarray:
+    """Player centres `[frames, 2]` that leave the grid: a smooth random walk, jumps, or no motion at all."""
+    steps = rng.normal(0, 0.16, (FRAMES, 2)) if rng.random() < 0.5 else rng.uniform(-0.5, 0.5, (FRAMES, 2))
+    track = np.clip(task.trajectory[0] + np.cumsum(steps, 0) * (rng.random() < 0.7), 0.1, 0.9).astype(np.float32)
+    track[0] = task.trajectory[0]
+    return track
 
 
 def _goal_mask(level) -> np.ndarray:

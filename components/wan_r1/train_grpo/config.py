@@ -29,8 +29,10 @@ class TrainGrpoConfig(StageConfig):
     """Prompts per iteration."""
     harder_share: float = 0.5
     """Share of prompts from the split `prompts`: harder levels without any demonstration."""
-    updates: int = 1
-    """Optimizer steps per rollout."""
+    epochs: int = 1
+    """Passes over the groups of a rollout."""
+    minibatches: int = 1
+    """Optimizer steps per pass, each on its share of the groups."""
     learning_rate: float = 1e-4
     """AdamW's (the paper's 1e-4)."""
     max_grad_norm: float = 1.0
@@ -47,18 +49,27 @@ class TrainGrpoConfig(StageConfig):
     """flow_grpo: the ratio is clipped to 1 +- this (log-probs are means over elements, so ratios stay near 1)."""
     advantage_clip: float = 5.0
     """Advantages are clipped to +- this."""
+    least_std: float = 0.01
+    """Standard deviation of a group's rewards up to which it counts as equal and is skipped: videos that are alike but
+    for their fidelity differ by about 0.001."""
     kl_beta: float = 0.04
     """flow_grpo: weight of the KL to the starting policy (the paper's 0.04)."""
     forward_sigmas: int = 2
     """forward_grpo: noise levels per video and update."""
-    forward_decay: float = 0.5
-    """forward_grpo: share of the sampling policy kept at each iteration; the rest moves to the trained policy."""
     anchor: float = 0.1
     """forward_grpo: weight of the velocity's mean squared distance to the starting policy."""
     advantage_scale: float = 2.0
     """forward_grpo: advantage at which a video counts as wholly good or bad."""
+    replay_batch: int = 0
+    """forward_grpo: successes of this and earlier iterations that join each optimizer step, rarely solved levels first;
+    0 replays none."""
+    replay_levels: int = 0
+    """forward_grpo: levels with a success before the first optimizer step; until then iterations only roll out."""
+    demonstration_batch: int = 0
+    """forward_grpo: demonstrations that join each optimizer step (as pretraining data in InstructGPT's PPO-ptx)."""
     ema_decay: float = 0.98
-    """Decay of the moving average of the weights that is evaluated and saved."""
+    """Decay per optimizer step of the moving average of the weights, which is evaluated and saved; forward_grpo also
+    samples from it."""
     lora_rank: int = 32
     """Rank of the LoRA adapter (the paper's 32); 0 trains all weights."""
     lora_alpha: float = 64.0
@@ -83,7 +94,8 @@ class TrainGrpoConfig(StageConfig):
         for field in (
             "iterations",
             "prompts_per_iteration",
-            "updates",
+            "epochs",
+            "minibatches",
             "rollout_steps",
             "forward_sigmas",
             "validate_every",
@@ -95,10 +107,16 @@ class TrainGrpoConfig(StageConfig):
         self.require("harder_share", 0 <= self.harder_share <= 1, "a share from 0 to 1")
         for field in ("learning_rate", "max_grad_norm", "clip_range", "advantage_clip", "advantage_scale", "sde_noise"):
             self.require(field, getattr(self, field) > 0, "a number above 0")
-        for field in ("kl_beta", "anchor"):
+        for field in ("kl_beta", "anchor", "least_std"):
             self.require(field, getattr(self, field) >= 0, "a number from 0")
-        for field in ("ema_decay", "forward_decay"):
-            self.require(field, 0 <= getattr(self, field) < 1, "a number from 0 up to but not including 1")
+        self.require("ema_decay", 0 <= self.ema_decay < 1, "a number from 0 up to but not including 1")
+        for field in ("replay_batch", "replay_levels", "demonstration_batch"):
+            self.require(field, getattr(self, field) >= 0, "a whole number from 0")
+        self.require(
+            "replay_levels",
+            self.replay_levels == 0 or self.replay_batch > 0,
+            "0 without grpo_replay_batch: nothing is kept that could be counted",
+        )
         self.require("lora_rank", self.lora_rank >= 0, "a whole number from 0 (0 trains all weights)")
         self.require("threads", self.threads >= 0, "a whole number from 0 (0 uses every core)")
         self.require("micro_batch", self.micro_batch >= 0, "a whole number from 0 (0 takes all videos at once)")

@@ -9,17 +9,13 @@ The KL is exact (Gaussians of one variance) and its reference is the policy that
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
-from wan_r1.train_grpo.rollouts import Rollout
 from wan_r1.video_model.sampling import Transition
 from wan_r1.video_model.sde import SdeStep, sde_step, transition_kl
-from wan_r1.video_model.wan import Condition, VideoModel
-
-VelocityFn = Callable[[torch.Tensor, float, Condition], torch.Tensor]
+from wan_r1.video_model.wan import VideoModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +38,10 @@ class FlowGrpoLoss:
 def flow_grpo_loss(
     model: VideoModel,
     transition: Transition,
-    condition: Condition,
     advantages: torch.Tensor,
     *,
-    policy: VelocityFn,
-    reference: VelocityFn | None,
+    velocity: torch.Tensor,
+    reference_velocity: torch.Tensor | None,
     sigma_first: float,
     kind: str,
     noise: float,
@@ -58,10 +53,9 @@ def flow_grpo_loss(
     Args:
         model: gives the mask.
         transition: a rollout's, for the videos of this batch.
-        condition: of the batch.
         advantages: `[batch]`.
-        policy: velocity of the trained weights, with gradients.
-        reference: velocity of the starting weights, without gradients; None with a ``kl_beta`` of 0.
+        velocity: of the trained weights at the transition's start, with gradients.
+        reference_velocity: of the starting weights there; None with a ``kl_beta`` of 0.
         sigma_first: the grid's second sigma.
         kind: diffusion coefficient.
         noise: its scale.
@@ -70,10 +64,10 @@ def flow_grpo_loss(
     """
     mask = model.mask(transition.x)
 
-    def replayed(velocity: torch.Tensor) -> SdeStep:
+    def replayed(at: torch.Tensor) -> SdeStep:
         return sde_step(
             transition.x,
-            velocity,
+            at,
             sigma=transition.sigma,
             sigma_next=transition.sigma_next,
             sigma_first=sigma_first,
@@ -83,15 +77,13 @@ def flow_grpo_loss(
             mask=mask,
         )
 
-    step = replayed(policy(transition.x, transition.sigma, condition))
+    step = replayed(velocity)
     ratio = torch.exp(step.log_prob - transition.log_prob)
     clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
     loss = torch.maximum(-advantages * ratio, -advantages * clipped).mean()
     kl = torch.zeros(())
-    if reference is not None and kl_beta > 0:
-        with torch.no_grad():
-            target = replayed(reference(transition.x, transition.sigma, condition)).mean
-        kl = transition_kl(step, target, mask).mean()
+    if reference_velocity is not None and kl_beta > 0:
+        kl = transition_kl(step, replayed(reference_velocity).mean, mask).mean()
         loss = loss + kl_beta * kl
     outside = (ratio.detach() - 1).abs() > clip_range
     return FlowGrpoLoss(
@@ -99,16 +91,13 @@ def flow_grpo_loss(
     )
 
 
-def part_of(rollout: Rollout, transition: Transition, rows: torch.Tensor) -> tuple[Transition, Condition]:
-    """A transition's rows, and their conditions: the videos of the groups that are trained."""
-    return (
-        Transition(
-            sigma=transition.sigma,
-            sigma_next=transition.sigma_next,
-            x=transition.x[rows],
-            sample=transition.sample[rows],
-            mean=transition.mean[rows],
-            log_prob=transition.log_prob[rows],
-        ),
-        rollout.condition.take(rows),
+def rows_of(transition: Transition, rows: torch.Tensor | slice) -> Transition:
+    """A transition of some of its videos."""
+    return Transition(
+        sigma=transition.sigma,
+        sigma_next=transition.sigma_next,
+        x=transition.x[rows],
+        sample=transition.sample[rows],
+        mean=transition.mean[rows],
+        log_prob=transition.log_prob[rows],
     )

@@ -19,6 +19,11 @@ Sampler = Callable[[torch.Tensor, Condition], tuple[torch.Tensor, list[Transitio
 """From initial noise and conditions to clean latents and the stochastic transitions (none for an ODE)."""
 
 
+def _video(task: Task) -> np.ndarray:
+    assert task.video is not None, "a demonstrated level has a video"
+    return task.video
+
+
 @dataclass(kw_only=True)
 class Prompts:
     """Levels to learn on with their encoded conditions.
@@ -28,16 +33,20 @@ class Prompts:
         first_latents: `[levels, channels, 1, height, width]`.
         prompt_embeds: `[levels, tokens, width]`.
         demonstrated: how many of the first levels have demonstrations; the rest are the harder ones without.
+        demonstrations: their latents, `[demonstrated, channels, frames, height, width]`, if they are learned from too.
     """
 
     tasks: list[Task]
     first_latents: torch.Tensor
     prompt_embeds: torch.Tensor
     demonstrated: int
+    demonstrations: torch.Tensor | None = None
 
     @classmethod
-    def encode(cls, model: VideoModel, demonstrated: Sequence[Task], harder: Sequence[Task]) -> Prompts:
-        """Encode images and prompts once."""
+    def encode(
+        cls, model: VideoModel, demonstrated: Sequence[Task], harder: Sequence[Task], *, videos: bool = False
+    ) -> Prompts:
+        """Encode images and prompts once; with ``videos`` the demonstrations too."""
         tasks = [*demonstrated, *harder]
         latents = [
             model.encode_videos(np.stack([task.first_frame for task in tasks[start : start + 256]])[:, None])
@@ -48,7 +57,22 @@ class Prompts:
             first_latents=torch.cat(latents),
             prompt_embeds=model.encode_prompts([task.prompt for task in tasks]),
             demonstrated=len(demonstrated),
+            demonstrations=torch.cat(
+                [
+                    model.encode_videos(np.stack([_video(task) for task in demonstrated[start : start + 64]]))
+                    for start in range(0, len(demonstrated), 64)
+                ]
+            )
+            if videos
+            else None,
         )
+
+    def draw_demonstrations(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, Condition]:
+        """``count`` demonstrations with their conditions, every one as likely."""
+        assert self.demonstrations is not None, "encode the prompts with videos=True"
+        chosen = torch.randint(self.demonstrated, (count,), generator=generator)
+        condition = Condition(first_latent=self.first_latents[chosen], prompt_embeds=self.prompt_embeds[chosen])
+        return self.demonstrations[chosen], condition
 
     def draw(self, count: int, harder_share: float, rng: np.random.Generator) -> np.ndarray:
         """Indices of ``count`` different levels, a fixed share of them harder ones."""
@@ -69,6 +93,7 @@ class Rollout:
         latents: clean latents, `[prompts * group, channels, frames, height, width]`.
         condition: of the same batch.
         transitions: stochastic steps, empty for an ODE rollout.
+        levels: index in `Prompts` of each group's level, `[prompts]`.
         tasks: level of each video.
         verdicts: what was verified of each video.
         rewards: `[prompts, group]`.
@@ -80,6 +105,7 @@ class Rollout:
     latents: torch.Tensor
     condition: Condition
     transitions: list[Transition]
+    levels: np.ndarray
     tasks: list[Task]
     verdicts: list[Verdict]
     rewards: np.ndarray
@@ -133,6 +159,7 @@ def roll_out(
         latents=latents,
         condition=condition,
         transitions=transitions,
+        levels=chosen,
         tasks=tasks,
         verdicts=verdicts,
         rewards=output.reward.reshape(len(chosen), group_size),

@@ -10,7 +10,7 @@ from wan_r1.progress import Progress
 from wan_r1.runtime import StageClock
 from wan_r1.storage import locations
 from wan_r1.train_grpo.config import TrainGrpoConfig
-from wan_r1.training.inputs import checked_dataset, levels, use_threads
+from wan_r1.training.inputs import checked_dataset, levels
 from wan_r1.video_model.reference import ModelReference
 
 JUDGE_REWARD = "judge"
@@ -31,7 +31,8 @@ def run(
 
     Args:
         config: parameters.
-        dataset: folder of Parquet shards; prompts come from the splits `train` and `prompts`, without their videos.
+        dataset: folder of Parquet shards; prompts come from the splits `train` and `prompts`; videos are used
+            only with a ``demonstration_batch``.
         model: reference of the model to start from, which is also the KL's reference.
         storage_uri: where checkpoints go, below ``checkpoints/train_grpo/``.
         output: file for the trained model's reference.
@@ -52,7 +53,9 @@ def run(
         locations.check_writable(storage_uri)
         start = ModelReference.read(model)
         sha256 = checked_dataset(dataset, certificate)
-        known = levels(dataset, "train", videos=False) if config.harder_share < 1 else []
+        demonstrations = config.demonstration_batch > 0
+        needed = demonstrations or config.harder_share < 1
+        known = levels(dataset, "train", videos=demonstrations) if needed else []
         harder = levels(dataset, "prompts", videos=False) if config.harder_share > 0 else []
         validation = levels(dataset, "validation", per_family=config.validation_levels)
         # Imported late: wrong inputs are told before the seconds that torch and diffusers take.
@@ -61,14 +64,15 @@ def run(
         from wan_r1.train_grpo.training import GrpoTrainer
         from wan_r1.training.report import training_report, write_log
         from wan_r1.training.state import checkpoint_prefix
+        from wan_r1.video_model.cores import use_cores
         from wan_r1.video_model.loading import load_video_model
 
-        use_threads(config.threads)
         video_model = load_video_model(start)
+        video_model.cores = use_cores(config.threads, video_model.device)
         video_model.encode_prompts([task.prompt for task in validation])
         with Progress(config.STAGE) as progress:
             progress.note(f"encoding the first frames of {len(known) + len(harder)} levels")
-            prompts = Prompts.encode(video_model, known, harder)
+            prompts = Prompts.encode(video_model, known, harder, videos=demonstrations)
             judge = None
             if config.reward == JUDGE_REWARD:
                 progress.note(f"fitting the judge on {config.judge_labels} rollouts of the starting policy")

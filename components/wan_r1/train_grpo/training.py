@@ -20,11 +20,13 @@ from wan_r1.progress import Progress
 from wan_r1.rewards import get_reward
 from wan_r1.rewards.judge import VideoJudge
 from wan_r1.tasks.dataset import Task
-from wan_r1.train_grpo.advantages import group_advantages
+from wan_r1.train_grpo.advantages import Advantages, group_advantages
 from wan_r1.train_grpo.config import TrainGrpoConfig
-from wan_r1.train_grpo.flow_grpo import flow_grpo_loss, part_of
+from wan_r1.train_grpo.flow_grpo import flow_grpo_loss, rows_of
 from wan_r1.train_grpo.forward_grpo import forward_grpo_loss, good_share
+from wan_r1.train_grpo.replay import Replay
 from wan_r1.train_grpo.rollouts import Prompts, Rollout, roll_out
+from wan_r1.training.backward import backward
 from wan_r1.training.compute import ComputeClock
 from wan_r1.training.randomness import numpy_generator, torch_generator
 from wan_r1.training.state import TrainingDiverged, TrainingState, resume_state, save_state
@@ -33,10 +35,13 @@ from wan_r1.video_model.lora import ensure_lora
 from wan_r1.video_model.sampling import Transition, ode_sample, sde_rollout
 from wan_r1.video_model.schedule import random_sigmas, sigma_grid
 from wan_r1.video_model.wan import Condition, VideoModel
-from wan_r1.video_model.weights import copy_weights, move_towards, trainable, using
+from wan_r1.video_model.weights import Weights, copy_weights, move_towards, trainable, using
 
-SAMPLING = "sampling"
-"""Name of forward_grpo's sampling policy in the saved state."""
+Batch = tuple[int, Callable[[slice], tuple[torch.Tensor, dict[str, float]]]]
+"""Videos of a batch, and the loss of a part of it with what is logged."""
+
+REPLAY = "replay"
+"""Name of the replayed successes in the saved state."""
 
 
 @dataclass(kw_only=True)
@@ -74,6 +79,7 @@ class GrpoTrainer:
         )
         self.policy, self.optimizer = self.accelerator.prepare(model.transformer, optimizer)
         self.last_good = self._resume_or_start()
+        self.replay = Replay.from_state(self.state.extra.get(REPLAY, {}))
         compute = ComputeClock(model.device, self.state.core_seconds)
         # The reward is named, since the arms of a comparison run beside each other.
         with Progress(f"{config.STAGE}:{config.reward}", total=config.iterations, start=self.state.step) as progress:
@@ -110,15 +116,22 @@ class GrpoTrainer:
         generator = torch_generator(config.seed, config.STAGE, "rollout", step, accelerator.process_index)
         rollout = self._roll_out(chosen, generator)
         begin = time.perf_counter()
-        advantages = group_advantages(rollout.rewards, config.advantage_clip)
+        advantages = group_advantages(rollout.rewards, config.advantage_clip, config.least_std)
         entry = self._rollout_entry(rollout, advantages.zero_std_groups)
-        if advantages.mixed.any():
-            rows = torch.from_numpy(np.repeat(advantages.mixed, config.group_size)).nonzero()[:, 0]
-            values = torch.from_numpy(advantages.values.reshape(-1)[rows.numpy()]).to(self.model.device)
-            entry |= self._update(rollout, rows, values, generator)
-        self._after_update()
+        if config.replay_batch:
+            self.replay.keep(rollout)
+            entry["replay_levels"] = float(len(self.replay))
+        # The first few successes alone would be learned by heart.
+        waiting = len(self.replay) < config.replay_levels and not config.demonstration_batch
+        if advantages.mixed.any() and not waiting:
+            entry |= self._update(rollout, advantages, generator)
         entry["seconds_update"] = time.perf_counter() - begin
         return entry
+
+    @property
+    def _sampling_policy(self) -> Weights:
+        """The weights that roll out: forward_grpo's are the moving average, flow_grpo's the trained ones themselves."""
+        return self.state.ema if self.config.objective == "forward_grpo" else {}
 
     def _roll_out(self, chosen: np.ndarray, generator: torch.Generator) -> Rollout:
         config, model = self.config, self.model
@@ -145,7 +158,7 @@ class GrpoTrainer:
             ]
             return torch.cat([latents for latents, _ in parts]), _joined([transitions for _, transitions in parts])
 
-        with using(model.transformer, self.state.extra.get(SAMPLING, {})):
+        with using(model.transformer, self._sampling_policy):
             return roll_out(
                 model,
                 self.prompts,
@@ -157,34 +170,44 @@ class GrpoTrainer:
                 judge=self.judge,
             )
 
-    def _update(
-        self, rollout: Rollout, rows: torch.Tensor, advantages: torch.Tensor, generator: torch.Generator
-    ) -> dict[str, float]:
+    def _update(self, rollout: Rollout, advantages: Advantages, generator: torch.Generator) -> dict[str, float]:
         """The optimizer steps of one rollout; returns means of what is logged."""
-        config = self.config
         logged: list[dict[str, float]] = []
         self.policy.train()
-        for _ in range(config.updates):
-            batches = list(self._batches(rollout, rows, advantages, generator))
+        for rows in self._minibatches(advantages, generator):
+            values = torch.from_numpy(advantages.values.reshape(-1)[rows.numpy()]).to(self.model.device)
+            batches = list(self._batches(rollout, rows, values, generator))
+            parameters = trainable(self.model.transformer).values()
             self.optimizer.zero_grad()
             for batch in batches:
-                loss, values = batch()
-                self.accelerator.backward(loss / len(batches))
-                logged.append({**values, "loss": loss.item()})
-            norm = self.accelerator.clip_grad_norm_(trainable(self.model.transformer).values(), config.max_grad_norm)
+                size, loss = batch()
+                scale = 1 / len(batches)
+                logged.append(backward(self.accelerator, self.model.cores, loss, size, parameters, scale=scale))
+            norm = self.accelerator.clip_grad_norm_(parameters, self.config.max_grad_norm)
             self._check_finite(logged[-1]["loss"], float(norm), rollout)
             logged[-1]["grad_norm"] = float(norm)
             self.optimizer.step()
+            move_towards(self.state.ema, self.model.transformer, 1 - self.config.ema_decay)
         names = {name for values in logged for name in values}
         means = {name: float(np.mean([values[name] for values in logged if name in values])) for name in names}
         if "ratio_mean" in logged[0]:
             means["ratio_first"] = logged[0]["ratio_mean"]
         return means
 
+    def _minibatches(self, advantages: Advantages, generator: torch.Generator) -> Iterator[torch.Tensor]:
+        """Rows of each optimizer step: whole mixed groups, dealt anew in every epoch."""
+        config = self.config
+        mixed = torch.from_numpy(advantages.mixed).nonzero()[:, 0]
+        offsets = torch.arange(config.group_size)
+        for _ in range(config.epochs):
+            order = mixed[torch.randperm(len(mixed), generator=generator)] if config.minibatches > 1 else mixed
+            for groups in order.tensor_split(min(config.minibatches, len(mixed))):
+                yield (groups[:, None] * config.group_size + offsets).reshape(-1)
+
     def _batches(
         self, rollout: Rollout, rows: torch.Tensor, advantages: torch.Tensor, generator: torch.Generator
-    ) -> Iterator[Callable[[], tuple[torch.Tensor, dict[str, float]]]]:
-        """The forward passes of one update, each a function that gives its loss and what is logged."""
+    ) -> Iterator[Callable[[], Batch]]:
+        """The forward passes of one optimizer step, each to be prepared when its turn has come."""
         config = self.config
         size = config.micro_batch or len(rows)
         for start in range(0, len(rows), size):
@@ -196,71 +219,82 @@ class GrpoTrainer:
                 for _ in range(config.forward_sigmas):
                     yield partial(self._forward_grpo, rollout, part, weight, generator)
 
-    def _flow_grpo(
-        self, rollout: Rollout, transition: Transition, rows: torch.Tensor, advantages: torch.Tensor
-    ) -> tuple[torch.Tensor, dict[str, float]]:
+    def _flow_grpo(self, rollout: Rollout, whole: Transition, rows: torch.Tensor, advantages: torch.Tensor) -> Batch:
         config, model = self.config, self.model
-        transition, condition = part_of(rollout, transition, rows)
-        result = flow_grpo_loss(
-            model,
-            transition,
-            condition,
-            advantages,
-            policy=self._policy_velocity,
-            reference=self._reference_velocity if config.kl_beta else None,
-            sigma_first=float(self.grid[1]),
-            kind=config.sde_kind,
-            noise=config.sde_noise,
-            clip_range=config.clip_range,
-            kl_beta=config.kl_beta,
-        )
-        return result.loss, {
-            "ratio_mean": result.ratio.mean().item(),
-            "ratio_std": result.ratio.std().item(),
-            "clip_fraction": result.clip_fraction,
-            "kl": result.kl,
-        }
+        transition, condition = rows_of(whole, rows), rollout.condition.take(rows)
+        reference = self._reference_velocity(transition.x, transition.sigma, condition) if config.kl_beta else None
+
+        def loss(part: slice) -> tuple[torch.Tensor, dict[str, float]]:
+            mine = rows_of(transition, part)
+            result = flow_grpo_loss(
+                model,
+                mine,
+                advantages[part],
+                velocity=model.velocity(mine.x, mine.sigma, condition.take(part), self.policy),
+                reference_velocity=None if reference is None else reference[part],
+                sigma_first=float(self.grid[1]),
+                kind=config.sde_kind,
+                noise=config.sde_noise,
+                clip_range=config.clip_range,
+                kl_beta=config.kl_beta,
+            )
+            return result.loss, {
+                "ratio_mean": result.ratio.mean().item(),
+                "ratio_std": result.ratio.std().item(),
+                "clip_fraction": result.clip_fraction,
+                "kl": result.kl,
+            }
+
+        return len(rows), loss
 
     def _forward_grpo(
         self, rollout: Rollout, rows: torch.Tensor, advantages: torch.Tensor, generator: torch.Generator
-    ) -> tuple[torch.Tensor, dict[str, float]]:
+    ) -> Batch:
         config, model = self.config, self.model
         clean, condition = rollout.latents[rows], rollout.condition.take(rows)
-        sigma = random_sigmas(len(rows), model.shift, generator).to(model.device)
+        good = good_share(advantages, config.advantage_scale)
+        for more, its_condition in self._known_solutions(generator):
+            clean, condition = torch.cat([clean, more]), condition.join(its_condition)
+            good = torch.cat([good, torch.ones(len(more), device=good.device)])
+        sigma = random_sigmas(len(clean), model.shift, generator).to(model.device)
         noise = torch.randn(clean.shape, generator=generator).to(model.device)
         level = sigma.view(-1, 1, 1, 1, 1)
         noised = (1 - level) * clean + level * noise
-        with torch.no_grad(), using(model.transformer, self.state.extra[SAMPLING]):
-            sampling_velocity = model.velocity(noised, sigma, condition)
+        # A video that is wholly good takes nothing from the sampling policy's velocity.
+        partly = (good < 1).nonzero()[:, 0]
+        sampling_velocity = torch.zeros_like(clean)
+        with torch.no_grad(), using(model.transformer, self._sampling_policy):
+            sampling_velocity[partly] = model.velocity(noised[partly], sigma[partly], condition.take(partly))
         reference = self._reference_velocity(noised, sigma, condition) if config.anchor else None
-        result = forward_grpo_loss(
-            clean,
-            noised,
-            sigma,
-            good_share(advantages, config.advantage_scale),
-            velocity=self._policy_velocity(noised, sigma, condition),
-            sampling_velocity=sampling_velocity,
-            reference_velocity=reference,
-            mask=model.mask(clean),
-            anchor=config.anchor,
-        )
-        return result.loss, {"anchor": result.anchor}
 
-    def _policy_velocity(self, x: torch.Tensor, sigma: torch.Tensor | float, condition: Condition) -> torch.Tensor:
-        with self.accelerator.autocast():
-            return self.model.velocity(x, sigma, condition, self.policy)
+        def loss(part: slice) -> tuple[torch.Tensor, dict[str, float]]:
+            result = forward_grpo_loss(
+                clean[part],
+                noised[part],
+                sigma[part],
+                good[part],
+                velocity=model.velocity(noised[part], sigma[part], condition.take(part), self.policy),
+                sampling_velocity=sampling_velocity[part],
+                reference_velocity=None if reference is None else reference[part],
+                mask=model.mask(clean),
+                anchor=config.anchor,
+            )
+            return result.loss, {"anchor": result.anchor}
+
+        return len(clean), loss
+
+    def _known_solutions(self, generator: torch.Generator) -> Iterator[tuple[torch.Tensor, Condition]]:
+        """Videos that are wholly good and join a minibatch: replayed successes and demonstrations."""
+        config = self.config
+        if config.replay_batch and len(self.replay) >= max(1, config.replay_levels):
+            yield self.replay.draw(config.replay_batch, self.prompts, generator)
+        if config.demonstration_batch:
+            yield self.prompts.draw_demonstrations(config.demonstration_batch, generator)
 
     @torch.no_grad()
     def _reference_velocity(self, x: torch.Tensor, sigma: torch.Tensor | float, condition: Condition) -> torch.Tensor:
         with using(self.model.transformer, self.reference):
             return self.model.velocity(x, sigma, condition)
-
-    def _after_update(self) -> None:
-        """Move the averaged weights, and forward_grpo's sampling policy, towards the trained ones."""
-        config, transformer = self.config, self.model.transformer
-        move_towards(self.state.ema, transformer, 1 - config.ema_decay)
-        if config.objective == "forward_grpo":
-            move_towards(self.state.extra[SAMPLING], transformer, 1 - config.forward_decay)
 
     def _rollout_entry(self, rollout: Rollout, zero_std_groups: float) -> dict[str, float]:
         em = np.array([verdict.em for verdict in rollout.verdicts], float)
@@ -296,11 +330,11 @@ class GrpoTrainer:
             print(f"{self.config.STAGE}  resumed at iteration {self.state.step} from {uri}", flush=True)
             return uri
         self.state.ema = copy_weights(transformer)
-        if self.config.objective == "forward_grpo":
-            self.state.extra[SAMPLING] = copy_weights(transformer)
         return ""
 
     def _save(self) -> str:
+        if self.config.replay_batch:
+            self.state.extra[REPLAY] = self.replay.state()
         return save_state(
             self.prefix,
             self.state,

@@ -8,7 +8,7 @@ from wan_r1.progress import Progress
 from wan_r1.runtime import StageClock
 from wan_r1.storage import locations
 from wan_r1.train_sft.config import TrainSftConfig
-from wan_r1.training.inputs import checked_dataset, levels, use_threads
+from wan_r1.training.inputs import checked_dataset, levels
 from wan_r1.video_model.reference import ModelReference
 
 
@@ -57,10 +57,11 @@ def run(
         from wan_r1.train_sft.training import Demonstrations, SftTrainer
         from wan_r1.training.report import training_report, write_log
         from wan_r1.training.state import checkpoint_prefix
+        from wan_r1.video_model.cores import use_cores
         from wan_r1.video_model.loading import load_video_model
 
-        use_threads(config.threads)
         video_model = load_video_model(start)
+        video_model.cores = use_cores(config.threads, video_model.device)
         with Progress(config.STAGE) as progress:
             demonstrations = Demonstrations.encode(video_model, train, progress)
             video_model.encode_prompts([task.prompt for task in validation])

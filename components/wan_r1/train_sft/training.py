@@ -17,6 +17,7 @@ from accelerate import Accelerator
 from wan_r1.progress import Progress
 from wan_r1.tasks.dataset import Task
 from wan_r1.train_sft.config import TrainSftConfig
+from wan_r1.training.backward import backward
 from wan_r1.training.compute import ComputeClock
 from wan_r1.training.randomness import torch_generator
 from wan_r1.training.state import TrainingDiverged, TrainingState, resume_state, save_state
@@ -28,8 +29,6 @@ from wan_r1.video_model.wan import Condition, VideoModel
 from wan_r1.video_model.weights import copy_weights, move_towards, trainable, using
 
 WARMUP_STEPS = 20
-RARE = 0.05
-"""Least weight of a family in a batch, once it has reached the target; not 0, or it would be forgotten."""
 
 
 @dataclass(kw_only=True)
@@ -159,25 +158,29 @@ class SftTrainer:
         )
         level = sigma.view(-1, 1, 1, 1, 1)
         transformer.train()
-        with accelerator.autocast():
-            velocity = model.velocity((1 - level) * clean + level * noise, sigma, condition, transformer)
-        loss = masked_mean((velocity - (noise - clean)) ** 2, model.mask(clean)).mean()
+        noised, mask = (1 - level) * clean + level * noise, model.mask(clean)
+
+        def error(part: slice) -> tuple[torch.Tensor, dict[str, float]]:
+            velocity = model.velocity(noised[part], sigma[part], condition.take(part), transformer)
+            return masked_mean((velocity - (noise - clean)[part]) ** 2, mask).mean(), {}
+
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * min(1.0, (self.state.step + 1) / WARMUP_STEPS)
         optimizer.zero_grad()
-        accelerator.backward(loss)
-        norm = accelerator.clip_grad_norm_(trainable(model.transformer).values(), config.max_grad_norm)
-        if not (math.isfinite(loss.item()) and math.isfinite(float(norm))):
+        parameters = trainable(model.transformer).values()
+        loss = backward(accelerator, model.cores, error, len(clean), parameters)["loss"]
+        norm = accelerator.clip_grad_norm_(parameters, config.max_grad_norm)
+        if not (math.isfinite(loss) and math.isfinite(float(norm))):
             levels = ", ".join(data.level_ids[index] for index in chosen[:8].tolist())
             raise TrainingDiverged(
-                f"step {self.state.step + 1}: loss {loss.item()}, gradient norm {float(norm)} (levels {levels}, ...); "
+                f"step {self.state.step + 1}: loss {loss}, gradient norm {float(norm)} (levels {levels}, ...); "
                 f"last good checkpoint: {last_good or 'none'}; try a lower sft_learning_rate"
             )
         optimizer.step()
         move_towards(
             self.state.ema, model.transformer, 1 - min(config.ema_decay, (1 + self.state.step) / (10 + self.state.step))
         )
-        return loss.item(), float(norm)
+        return loss, float(norm)
 
     def _family_shares(self) -> dict[str, float]:
         """Weight of each family's videos: the nearer a family is to the target, the fewer, so that all arrive together.
@@ -190,9 +193,11 @@ class SftTrainer:
         if not em or target == 1 or self.compute_budget is not None:
             return {family: 1.0 / count for family, count in zip(families, counts, strict=True)}
         missing = {family: max(0.0, 1 - em.get(family, 0.0) / target) for family in families}
-        # Squared: families teach each other, so that a leading one goes on rising on few videos of its own.
-        weights = {family: max(RARE, share**2) for family, share in missing.items()}
-        return {family: weights[family] / count for family, count in zip(families, counts, strict=True)}
+        if not any(missing.values()):
+            missing = dict.fromkeys(missing, 1.0)
+        # Squared: families teach each other, so that a leading one goes on rising on few videos of its own. One that
+        # has arrived waits; should it be forgotten meanwhile, its share comes back at the next validation.
+        return {family: missing[family] ** 2 / count for family, count in zip(families, counts, strict=True)}
 
     def _finished(self, em: float) -> bool:
         if self.compute_budget is not None:

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
-
-import torch
 
 from wan_r1.tasks.dataset import Task, dataset_sha256, read_tasks
 
 
 class InputError(ValueError):
     """An input of a stage is not what it should be. The message names it and the remedy."""
-
-
-def use_threads(threads: int) -> None:
-    """Let torch use ``threads`` cores; 0 means all that this process may use."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(threads or available)
 
 
 def checked_dataset(dataset: Path, certificate: Path | None) -> str:

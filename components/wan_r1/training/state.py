@@ -35,7 +35,7 @@ class TrainingState:
         core_seconds: CPU seconds of training so far, without validation.
         ema: the averaged weights, which are validated and exported.
         log: one dict a logged step.
-        extra: further weights, such as forward_grpo's sampling policy.
+        extra: further tensors, such as the successes that are replayed.
     """
 
     step: int = 0

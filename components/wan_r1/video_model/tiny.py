@@ -31,7 +31,7 @@ PROMPT_TOKENS = 48
 CODEC: dict[str, Any] = {
     "base_dim": 8,
     "z_dim": 4,
-    "dim_mult": [1, 4, 4],
+    "dim_mult": [1, 2, 2],
     "num_res_blocks": 1,
     "attn_scales": [],
     "temperal_downsample": [True, True],

@@ -6,6 +6,7 @@ its tokens get timestep 0, take no noise and no loss.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
 
+from wan_r1.video_model.cores import Cores
 from wan_r1.video_model.sampling import ode_sample
 from wan_r1.video_model.schedule import sigma_grid
 
@@ -40,6 +42,13 @@ class Condition:
             prompt_embeds=self.prompt_embeds.repeat_interleave(count, 0),
         )
 
+    def join(self, other: Condition) -> Condition:
+        """The entries of this one, then those of the other."""
+        return Condition(
+            first_latent=torch.cat([self.first_latent, other.first_latent]),
+            prompt_embeds=torch.cat([self.prompt_embeds, other.prompt_embeds]),
+        )
+
     def take(self, indices: torch.Tensor | slice) -> Condition:
         """The entries at ``indices``."""
         return Condition(first_latent=self.first_latent[indices], prompt_embeds=self.prompt_embeds[indices])
@@ -59,6 +68,7 @@ class VideoModel:
         device: where the transformer and the codec are.
         codec_batch: videos per codec call. The codec's normalisation is memory-bound, so small batches that stay in the
             cache are faster on a CPU.
+        cores: CPU cores that the videos of a batch are spread over.
     """
 
     transformer: WanTransformer3DModel
@@ -69,7 +79,9 @@ class VideoModel:
     max_prompt_tokens: int = 512
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     codec_batch: int = 16
+    cores: Cores = field(default_factory=Cores)
     _prompts: dict[str, torch.Tensor] = field(default_factory=dict)
+    _codecs: list[AutoencoderKLWan] = field(default_factory=list)
 
     @property
     def shift(self) -> float:
@@ -124,22 +136,37 @@ class VideoModel:
             float32 `[batch, channels, latent frames, height / f, width / f]`, the mode of the codec's posterior.
         """
         pixels = torch.as_tensor(np.ascontiguousarray(videos)).to(self.device)
-        encoded = []
-        for chunk in pixels.split(self.codec_batch):
-            frames = chunk.permute(0, 4, 1, 2, 3).to(self.vae.dtype) / 127.5 - 1
-            encoded.append(self.vae.encode(frames).latent_dist.mode().float())
+
+        def encode(share: slice, core: int) -> torch.Tensor:
+            codec = self._codec(core)
+            frames = (chunk.permute(0, 4, 1, 2, 3) for chunk in pixels[share].split(self.codec_batch))
+            return torch.cat(
+                [codec.encode(chunk.to(codec.dtype) / 127.5 - 1).latent_dist.mode().float() for chunk in frames]
+            )
+
         mean, std = self._latent_statistics()
-        return (torch.cat(encoded) - mean) / std
+        return (torch.cat(self.cores.spread(encode, len(pixels))) - mean) / std
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> np.ndarray:
         """Frames uint8 `[batch, frames, height, width, 3]` of normalised latents."""
         mean, std = self._latent_statistics()
-        decoded = []
-        for chunk in (latents.float() * std + mean).split(self.codec_batch):
-            frames = self.vae.decode(chunk.to(self.vae.dtype)).sample.float()
-            decoded.append(((frames.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 4, 1).cpu())
-        return torch.cat(decoded).numpy()
+        scaled = latents.float() * std + mean
+
+        def decode(share: slice, core: int) -> torch.Tensor:
+            codec, decoded = self._codec(core), []
+            for chunk in scaled[share].split(self.codec_batch):
+                frames = codec.decode(chunk.to(codec.dtype)).sample.float()
+                decoded.append(((frames.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 4, 1).cpu())
+            return torch.cat(decoded)
+
+        return torch.cat(self.cores.spread(decode, len(scaled))).numpy()
+
+    def _codec(self, core: int) -> AutoencoderKLWan:
+        """The codec for one core: diffusers keeps the frames before in it while it works, so no two may share one."""
+        if not self._codecs:
+            self._codecs = [self.vae, *(copy.deepcopy(self.vae) for _ in range(self.cores.count - 1))]
+        return self._codecs[core]
 
     def condition(self, first_frames: np.ndarray, prompts: Sequence[str]) -> Condition:
         """The condition for given images uint8 `[batch, height, width, 3]` and prompts."""
@@ -175,11 +202,24 @@ class VideoModel:
             sigma: noise level, a float or `[batch]`.
             condition: of the same batch.
             transformer: another transformer than the model's own (a reference, a compiled or a wrapped one).
+
+        Without gradients the batch is spread over the cores; with them that is the caller's (`backward`).
         """
+        sigma = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).expand(x.shape[0])
+        if torch.is_grad_enabled():
+            return self._velocity(x, sigma, condition, transformer)
+
+        def velocity(share: slice, core: int) -> torch.Tensor:
+            return self._velocity(x[share], sigma[share], condition.take(share), transformer)
+
+        return torch.cat(self.cores.spread(velocity, len(x)))
+
+    def _velocity(
+        self, x: torch.Tensor, sigma: torch.Tensor, condition: Condition, transformer: torch.nn.Module | None
+    ) -> torch.Tensor:
         mask = self.mask(x)
         _, patch_h, patch_w = self.transformer.config.patch_size
         tokens_per_frame = (x.shape[3] // patch_h) * (x.shape[4] // patch_w)
-        sigma = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).expand(x.shape[0])
         per_frame = sigma[:, None] * TIMESTEPS * mask.view(1, -1)
         timestep = per_frame.repeat_interleave(tokens_per_frame, dim=1)
         given = mask * x + (1 - mask) * condition.first_latent
