@@ -198,6 +198,18 @@ def test_successes_are_kept_one_a_level_and_drawn_with_their_own_condition(folde
         assert torch.equal(first, prompts.first_latents[level]) and torch.equal(embeds, prompts.prompt_embeds[level])
 
 
+def test_demonstrations_are_learned_from_where_no_group_is_mixed(folder, tmp_path):
+    settings = {"objective": "forward_grpo", "demonstration_batch": 3, "minibatches": 2, "least_std": 10.0}
+    trainer = _grpo(folder, tmp_path, **settings)
+    trainer.prompts.demonstrations = trainer.model.encode_videos(
+        np.stack([task.video for task in trainer.prompts.tasks[: trainer.prompts.demonstrated]])
+    )
+    before = _weights(trainer)
+    trainer.run()
+    assert all(entry["zero_std_groups"] == 1 and entry["loss"] > 0 for entry in trainer.state.log)
+    assert any(not torch.equal(tensor, before[name]) for name, tensor in _weights(trainer).items())
+
+
 def test_a_failure_is_not_replayed(folder, tmp_path):
     trainer = _grpo(folder, tmp_path, objective="forward_grpo", replay_batch=2)
     trainer.run()

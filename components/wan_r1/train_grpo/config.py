@@ -49,7 +49,7 @@ class TrainGrpoConfig(StageConfig):
     """flow_grpo: the ratio is clipped to 1 +- this (log-probs are means over elements, so ratios stay near 1)."""
     advantage_clip: float = 5.0
     """Advantages are clipped to +- this."""
-    least_std: float = 0.01
+    least_std: float = 0.002
     """Standard deviation of a group's rewards up to which it counts as equal and is skipped: videos that are alike but
     for their fidelity differ by about 0.001."""
     kl_beta: float = 0.04
@@ -120,6 +120,11 @@ class TrainGrpoConfig(StageConfig):
         self.require("lora_rank", self.lora_rank >= 0, "a whole number from 0 (0 trains all weights)")
         self.require("threads", self.threads >= 0, "a whole number from 0 (0 uses every core)")
         self.require("micro_batch", self.micro_batch >= 0, "a whole number from 0 (0 takes all videos at once)")
+        self.require(
+            "micro_batch",
+            self.micro_batch == 0 or not (self.replay_batch or self.demonstration_batch),
+            "0 with grpo_replay_batch or grpo_demonstration_batch, whose videos join one pass",
+        )
         self.require("judge_labels", self.judge_labels >= 64, "at least 64")
         self.require(
             "sde_window",

@@ -121,9 +121,8 @@ class GrpoTrainer:
         if config.replay_batch:
             self.replay.keep(rollout)
             entry["replay_levels"] = float(len(self.replay))
-        # The first few successes alone would be learned by heart.
-        waiting = len(self.replay) < config.replay_levels and not config.demonstration_batch
-        if advantages.mixed.any() and not waiting:
+        # Fewer successes than `replay_levels` would be learned by heart: until then, only look for more.
+        if self._has_known_solutions or (advantages.mixed.any() and not config.replay_levels):
             entry |= self._update(rollout, advantages, generator)
         entry["seconds_update"] = time.perf_counter() - begin
         return entry
@@ -195,13 +194,18 @@ class GrpoTrainer:
         return means
 
     def _minibatches(self, advantages: Advantages, generator: torch.Generator) -> Iterator[torch.Tensor]:
-        """Rows of each optimizer step: whole mixed groups, dealt anew in every epoch."""
+        """Rows of each optimizer step: whole mixed groups, dealt anew in every epoch.
+
+        Steps that known solutions join are as many in every iteration, even where no group is left for one.
+        """
         config = self.config
         mixed = torch.from_numpy(advantages.mixed).nonzero()[:, 0]
         offsets = torch.arange(config.group_size)
         for _ in range(config.epochs):
             order = mixed[torch.randperm(len(mixed), generator=generator)] if config.minibatches > 1 else mixed
-            for groups in order.tensor_split(min(config.minibatches, len(mixed))):
+            for groups in order.tensor_split(
+                config.minibatches if self._has_known_solutions else min(config.minibatches, len(mixed))
+            ):
                 yield (groups[:, None] * config.group_size + offsets).reshape(-1)
 
     def _batches(
@@ -209,8 +213,9 @@ class GrpoTrainer:
     ) -> Iterator[Callable[[], Batch]]:
         """The forward passes of one optimizer step, each to be prepared when its turn has come."""
         config = self.config
-        size = config.micro_batch or len(rows)
-        for start in range(0, len(rows), size):
+        # There may be no row: a step of known solutions alone.
+        size = config.micro_batch or max(1, len(rows))
+        for start in range(0, max(1, len(rows)), size):
             part, weight = rows[start : start + size], advantages[start : start + size]
             if config.objective == "flow_grpo":
                 for transition in rollout.transitions:
@@ -264,7 +269,8 @@ class GrpoTrainer:
         partly = (good < 1).nonzero()[:, 0]
         sampling_velocity = torch.zeros_like(clean)
         with torch.no_grad(), using(model.transformer, self._sampling_policy):
-            sampling_velocity[partly] = model.velocity(noised[partly], sigma[partly], condition.take(partly))
+            if len(partly):
+                sampling_velocity[partly] = model.velocity(noised[partly], sigma[partly], condition.take(partly))
         reference = self._reference_velocity(noised, sigma, condition) if config.anchor else None
 
         def loss(part: slice) -> tuple[torch.Tensor, dict[str, float]]:
@@ -283,10 +289,19 @@ class GrpoTrainer:
 
         return len(clean), loss
 
+    @property
+    def _replays(self) -> bool:
+        """Whether successes join the optimizer steps by now."""
+        return self.config.replay_batch > 0 and len(self.replay) >= max(1, self.config.replay_levels)
+
+    @property
+    def _has_known_solutions(self) -> bool:
+        return self._replays or self.config.demonstration_batch > 0
+
     def _known_solutions(self, generator: torch.Generator) -> Iterator[tuple[torch.Tensor, Condition]]:
         """Videos that are wholly good and join a minibatch: replayed successes and demonstrations."""
         config = self.config
-        if config.replay_batch and len(self.replay) >= max(1, config.replay_levels):
+        if self._replays:
             yield self.replay.draw(config.replay_batch, self.prompts, generator)
         if config.demonstration_batch:
             yield self.prompts.draw_demonstrations(config.demonstration_batch, generator)
