@@ -10,6 +10,7 @@ from wan_r1.storage import checkpoints
 from wan_r1.tasks.dataset import make_task
 from wan_r1.train_grpo.advantages import Advantages
 from wan_r1.train_grpo.config import TrainGrpoConfig
+from wan_r1.train_grpo.replay import Replay
 from wan_r1.train_grpo.rollouts import Prompts
 from wan_r1.train_grpo.training import GrpoTrainer
 from wan_r1.train_sft.config import TrainSftConfig
@@ -208,6 +209,21 @@ def test_demonstrations_are_learned_from_where_no_group_is_mixed(folder, tmp_pat
     trainer.run()
     assert all(entry["zero_std_groups"] == 1 and entry["loss"] > 0 for entry in trainer.state.log)
     assert any(not torch.equal(tensor, before[name]) for name, tensor in _weights(trainer).items())
+
+
+def test_families_are_replayed_alike_and_rare_successes_more_often(folder, tmp_path):
+    trainer = _grpo(folder, tmp_path, objective="forward_grpo", replay_batch=2)
+    regular = [index for index, task in enumerate(trainer.prompts.tasks) if task.family == "regular"]
+    trapfield = [index for index, task in enumerate(trainer.prompts.tasks) if task.family == "trapfield"]
+    kept = [*regular[:3], trapfield[0]]
+    replay = Replay(
+        videos={level: torch.full((1,), float(level)) for level in kept},
+        rates=dict(zip(kept, (0.5, 1.0, 1.0, 1.0), strict=True)),
+    )
+    drawn, _ = replay.draw(8000, trainer.prompts, torch.Generator().manual_seed(0))
+    shares = [float((drawn == level).float().mean()) for level in kept]
+    # Weights 2/3, 1/3, 1/3 and 1.
+    assert shares == pytest.approx([2 / 7, 1 / 7, 1 / 7, 3 / 7], abs=0.02)
 
 
 def test_a_failure_is_not_replayed(folder, tmp_path):

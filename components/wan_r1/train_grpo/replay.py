@@ -7,6 +7,7 @@ the training reward alone: a policy that learns from a judge replays what the ju
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import torch
@@ -47,12 +48,19 @@ class Replay:
                 self.rates[level] = float((rewards >= SUCCESS).mean())
 
     def draw(self, count: int, prompts: Prompts, generator: torch.Generator) -> tuple[torch.Tensor, Condition]:
-        """``count`` successes with their conditions, a level as likely as it is rarely solved; not from an empty one.
+        """``count`` successes with their conditions, families alike, a level as likely as it is rarely solved.
 
-        What the policy does each time teaches it nothing; what it did once in a group teaches most.
+        What the policy does each time teaches it nothing; what it did once in a group teaches most. There must be one.
         """
         levels = torch.tensor(sorted(self.videos))
-        weights = torch.tensor([1 / self.rates[level] for level in levels.tolist()])
+        families = [prompts.tasks[level].family for level in levels.tolist()]
+        of_family = Counter(families)
+        weights = torch.tensor(
+            [
+                1 / (self.rates[level] * of_family[family])
+                for level, family in zip(levels.tolist(), families, strict=True)
+            ]
+        )
         chosen = levels[torch.multinomial(weights, count, replacement=True, generator=generator)]
         latents = torch.stack([self.videos[level] for level in chosen.tolist()])
         on = chosen.to(prompts.first_latents.device)
