@@ -25,6 +25,7 @@ from kfp import compiler, components, local
 from kfp.dsl.base_component import BaseComponent
 
 from launch.console import Console
+from launch.numbers import whole_numbers
 from launch.parameters import CONFIGS
 from wan_r1.config import ConfigError
 from wan_r1.reports.terminal import print_results
@@ -121,7 +122,8 @@ def _execute(pipeline: BaseComponent, values: dict[str, Any], root: Path, cache:
         package = Path(folder) / "pipeline.yaml"
         compiler.Compiler().compile(pipeline, str(package))
         text = re.sub(r"^(\s+image: ).*$", rf"\g<1>{local_image()}", package.read_text(), flags=re.MULTILINE)
-    return components.load_component_from_text(text)(**values).outputs
+    with whole_numbers():
+        return components.load_component_from_text(text)(**values).outputs
 
 
 def _found(name: str, value: Any) -> Any:

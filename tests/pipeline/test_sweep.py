@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+
+from launch.numbers import whole
 
 SMALL = [
     "tasks_families=regular",
@@ -58,12 +62,32 @@ def test_arms_meet_in_one_table(swept: Path) -> None:
     table = pq.read_table(swept / "compare-rewards" / "comparison")
     first, second = table["model"].to_pylist()
     assert first == "grpo:learning_rate=0.001"
-    assert second.startswith("grpo:")
-    assert "reward=exact_match" in second
-    assert "group_size=3" in second
+    assert second == "grpo:group_size=3,reward=exact_match"
+    assert table["reward"].to_pylist() == ["trajectory", "exact_match"]
     assert table["iterations"].to_pylist() == [1, 1]
     for results in table["results"].to_pylist():
         assert {(row["split"], row["n"]) for row in results} == {("test", 4), ("harder", 4)}
+
+
+def test_the_page_tells_settings_from_rewards(swept: Path) -> None:
+    page = (swept / "compare-rewards" / "report").read_text()
+    assert "Settings compared" in page
+    assert "2 GRPO runs from the same checkpoint, each with other settings." in page
+    assert "another reward" not in page
+    assert "Trained with: group_size=3, reward=exact_match" in page
+    assert "Trained on" not in page
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"b": 3.0, "a": [1.0, 0.5, {"c": -2.0}]}, {"a": [1, 0.5, {"c": -2}], "b": 3}),
+        ({"lossless": True, "name": "3.0", "none": None}, {"lossless": True, "name": "3.0", "none": None}),
+    ],
+)
+def test_settings_keep_whole_numbers(value: dict[str, Any], expected: dict[str, Any]) -> None:
+    # As text, since 3 == 3.0 and dictionaries know no order.
+    assert json.dumps(whole(value)) == json.dumps(expected)
 
 
 def test_the_comparison_alone_gives_the_same_table(swept: Path, repository: Path, tmp_path: Path) -> None:

@@ -99,6 +99,36 @@ def test_models_without_an_arm_follow_as_rows_without_a_curve(made, tmp_path):
     assert "only evaluated: sft" in html and "81.2 % (64.7 to 91.1)" in html
 
 
+def test_arms_of_a_sweep_are_named_by_their_settings(tmp_path):
+    settings = ("kl_beta=0", "group_size=3,kl_beta=0.1")
+    logs = [_log(tmp_path / f"{n}.parquet", [0.1, 0.2], [0.5, 0.6]) for n in range(2)]
+    evaluations = []
+    for n, name in enumerate(settings):
+        evaluation = {**_evaluation(f"grpo:{name}", n + 1, 4), "training_reward": "trajectory"}
+        evaluations.append(tmp_path / f"{n}" / "summary.json")
+        evaluations[-1].parent.mkdir()
+        evaluations[-1].write_text(json.dumps(evaluation))
+    outputs = {"output": tmp_path / "t.parquet", "report": tmp_path / "r.html"}
+    run(CompareRewardsConfig(), arms=logs, evaluations=evaluations, **outputs)
+    rows = read_table(tmp_path / "t.parquet", COMPARISON_SCHEMA).to_pylist()
+    assert [row["reward"] for row in rows] == ["trajectory", "trajectory"]
+    assert [plot.title for plot in comparison_plots(rows)] == [
+        "Trained with: kl_beta=0",
+        "Trained with: group_size=3, kl_beta=0.1",
+    ]
+    html = (tmp_path / "r.html").read_text()
+    assert "2 GRPO runs from the same checkpoint, each with other settings." in html
+    assert "Settings compared" in html and "another reward" not in html and "Trained on" not in html
+
+
+def test_arms_of_a_comparison_are_named_by_their_rewards(made, tmp_path):
+    outputs = {"output": tmp_path / "t.parquet", "report": tmp_path / "r.html"}
+    run(CompareRewardsConfig(), arms=made.arms, evaluations=made.arm_evaluations, **outputs)
+    html = (tmp_path / "r.html").read_text()
+    assert "3 GRPO runs from the same checkpoint, each with another reward." in html
+    assert "Rewards compared" in html and "Trained on" in html and "other settings" not in html
+
+
 def test_logs_without_names_meet_evaluations_by_their_place(tmp_path):
     logs = [read_log(_log(tmp_path / f"{n}.parquet", [0.1 * n] * 4, [0.5] * 4)) for n in (1, 2)]
     rows = build_rows(logs, [_evaluation("grpo:judge", 1, 4), _evaluation("grpo:success", 2, 4)], window=2)

@@ -1,4 +1,4 @@
-"""The reward comparison: training logs and evaluations of several GRPO runs, in one table and one plot."""
+"""The comparison of rewards or settings: training logs and evaluations of GRPO runs, in one table and one plot."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from typing import Any
 
 from wan_r1.compare_rewards.config import CompareRewardsConfig
 from wan_r1.reports import Section, note, page, plot_grid, svg_file, wilson
-from wan_r1.reports.comparison import COMPARISON_SCHEMA, comparison_findings, comparison_plots, comparison_table
+from wan_r1.reports.comparison import (
+    COMPARISON_SCHEMA,
+    comparison_findings,
+    comparison_plots,
+    comparison_table,
+    differ_by_settings,
+)
 from wan_r1.reports.logs import TrainingLog, read_log
 from wan_r1.reports.results import model_order, read_summary
 from wan_r1.runtime import StageClock
@@ -18,6 +24,9 @@ from wan_r1.storage.tables import write_table
 
 POOLED = "all"
 """In place of a family: all of them."""
+
+_TITLES = {"reward": "Rewards compared", "settings": "Settings compared"}
+_OTHER = {"reward": "another reward", "settings": "other settings"}
 
 
 class ComparisonError(ValueError):
@@ -33,7 +42,7 @@ def run(
     report: Path,
     plot: Path | None = None,
 ) -> dict[str, Any]:
-    """Compare GRPO runs that differ in their reward alone.
+    """Compare GRPO runs that differ in their reward, or, in a sweep, in the settings that name their models.
 
     Args:
         config: parameters.
@@ -84,10 +93,11 @@ def run(
         ]
         measured = clock.summary()
         report.parent.mkdir(parents=True, exist_ok=True)
-        lead = f"{len(arms)} GRPO runs from the same checkpoint, each with another reward."
-        report.write_text(
-            page("Rewards compared", sections, lead=lead, footer=f"Commit {measured['git_commit']}, {config.to_json()}")
-        )
+        differ = "settings" if differ_by_settings(rows) else "reward"
+        runs = f"{len(arms)} GRPO runs" if len(arms) > 1 else "One GRPO run"
+        lead = f"{runs} from the same checkpoint{f', each with {_OTHER[differ]}' if len(arms) > 1 else ''}."
+        footer = f"Commit {measured['git_commit']}, {config.to_json()}"
+        report.write_text(page(_TITLES[differ], sections, lead=lead, footer=footer))
     shown = [{key: value for key, value in row.items() if key != "curve"} for row in rows]
     return {**clock.summary(), "config": json.loads(config.to_json()), "config_hash": config.hash, "arms": shown}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,7 +45,7 @@ _POINT = pa.struct(
 
 COMPARISON_SCHEMA = pa.schema(
     [
-        _field("model", pa.string(), "grpo:<reward>, or a model that was only evaluated"),
+        _field("model", pa.string(), "grpo:<reward>, grpo:<field>=<value>,..., or a model that was only evaluated"),
         _field("reward", pa.string(), "reward that was trained on; null for a model without an arm", nullable=True),
         _field("iterations", pa.int64(), "iterations of the arm", nullable=True),
         _field("core_seconds", pa.float64(), "CPU seconds of training", nullable=True),
@@ -65,13 +66,27 @@ COMPARISON_SCHEMA = pa.schema(
 """One row an arm; written with this metadata, checked on reading."""
 
 
+_SETTINGS = re.compile(r"grpo:(\w+=.*)")
+
+
+def arm_settings(arm: Mapping[str, Any]) -> str | None:
+    """The settings in which an arm of a sweep differs from the others; None for an arm that its reward tells apart."""
+    found = _SETTINGS.fullmatch(arm["model"])
+    return found[1].replace(",", ", ") if found else None
+
+
+def differ_by_settings(arms: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether arms are those of a sweep."""
+    return any(arm_settings(arm) for arm in arms)
+
+
 def comparison_table(arms: Sequence[Mapping[str, Any]]) -> Html:
     """Arms beside each other: what they were trained on, what is verified, what evaluation found."""
     splits = list(dict.fromkeys(result["split"] for arm in arms for result in arm["results"]))
     rows = []
     for arm in arms:
         row = {
-            "model": arm["reward"] or f"only evaluated: {arm['model']}",
+            "model": arm_settings(arm) or arm["reward"] or f"only evaluated: {arm['model']}",
             "training": _first_to_last(arm, "training_reward"),
             "verified": _first_to_last(arm, "verified_reward"),
             "em": _first_to_last(arm, "em"),
@@ -83,7 +98,7 @@ def comparison_table(arms: Sequence[Mapping[str, Any]]) -> Html:
             row[split] = pooled and percent_interval(pooled["em"], pooled["em_low"], pooled["em_high"])
         rows.append(row)
     columns = {
-        "model": "Trained on",
+        "model": "Trained with" if differ_by_settings(arms) else "Trained on",
         "training": "Training reward",
         "verified": "Verified reward",
         "em": "EM of rollouts",
@@ -124,7 +139,7 @@ def comparison_plots(arms: Sequence[Mapping[str, Any]]) -> list[LinePlot]:
                 series.append(Series(name=name, x=x, y=smooth, style=style))
         plots.append(
             LinePlot(
-                title=f"Trained on: {arm['reward']}",
+                title=_trained(arm, ": "),
                 x_label="core seconds of training" if by_time else "iteration",
                 y_label=f"mean of {arm['window']} iterations",
                 series=series,
@@ -143,13 +158,19 @@ def comparison_findings(arms: Sequence[Mapping[str, Any]]) -> Html:
         reward, em = (arm[f"{key}_last"] - arm[f"{key}_first"] for key in ("training_reward", "em"))
         link = "while" if reward * em < 0 else "and"
         sentence = (
-            f"Trained on {arm['reward']}: its own reward {_went(arm, 'training_reward', 2)} {link} exact match of its "
+            f"{_trained(arm)}: its own reward {_went(arm, 'training_reward', 2)} {link} exact match of its "
             f"rollouts {_went(arm, 'em', 2)}"
         )
         if arm["judge_agreement_last"] is not None:
             sentence += f"; at the end the judge is right about {percent(arm['judge_agreement_last'])} of them"
         sentences.append(sentence + ".")
     return bullet_list(sentences)
+
+
+def _trained(arm: Mapping[str, Any], link: str = " ") -> str:
+    """What tells an arm from the others, in words."""
+    settings = arm_settings(arm)
+    return f"Trained with{link}{settings}" if settings else f"Trained on{link}{arm['reward']}"
 
 
 def pooled_result(arm: Mapping[str, Any], split: str) -> Mapping[str, Any] | None:
