@@ -2,39 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
-from pathlib import Path
-
 import numpy as np
 import pytest
 from cheats import CHEATS, RULE, level_tasks
+from kept_rollouts import kept
 from slow_reader import read
 
-from wan_r1.tasks.dataset import Task, make_task
-from wan_r1.tasks.families import FAMILIES
-from wan_r1.tasks.textures import TEXTURES
 from wan_r1.verification import verify
-
-KEPT = Path(__file__).with_name("disagreements.npz")
-"""Rollouts of a tiny Wan, trained against verification as it was, on which the two readers disagreed: made by
-`tests/benchmarks/agreement.py` and looked at by eye."""
-
-
-def kept() -> list[tuple[Task, np.ndarray]]:
-    data = np.load(KEPT)
-    found = []
-    for video, state, texture in zip(data["videos"], data["states"], data["textures"], strict=True):
-        values = json.loads(str(state))
-        form = {"frames": 9, "size": 32, "canvas": values["canvas"], "steps_per_frame": 1.0}
-        base = make_task(values["family"], "easy", str(texture), seed=0, split="test", index=0, **form)
-        family = FAMILIES[values["family"]]
-        level = family.from_state(values)
-        trajectory = family.trajectory(level, 9, 1.0)
-        first = family.render(level, TEXTURES[str(texture)], trajectory[:1], 32)[0]
-        task = replace(base, level=level, trajectory=trajectory, first_frame=first, solution=level.solve().path)
-        found.append((task, video))
-    return found
 
 
 @pytest.mark.parametrize(

@@ -110,3 +110,58 @@ def test_a_video_that_cannot_be_read_has_no_benchmark_scores():
     level = task()
     (verdict,) = verify([level.video[:3]], [replace(level)], vr_bench=True)
     assert verdict.error and verdict.vr_bench_em is None
+
+
+NOTHING = {"vr_bench_em": False, "vr_bench_sr": False, "vr_bench_pr": 0.0, "vr_bench_sd": 0.0, "vr_bench_mf": 0.0}
+
+
+@pytest.mark.parametrize("points", [0, 1])
+def test_fewer_than_two_points_on_either_side_are_zero_with_a_step_deviation(points: int):
+    """As the benchmark has it: the step deviation is then 0 and enters its mean, not None."""
+    level = task()
+    rules, whole = BenchmarkRules(), np.asarray(level.trajectory, float)
+    assert benchmark_metrics(level.video, whole[:points], level, rules) == NOTHING
+    assert benchmark_metrics(level.video, whole, level, rules, [whole[-1:][:points]]) == NOTHING
+    # Another reference that says something is better than one that says nothing.
+    assert benchmark_metrics(level.video, whole, level, rules, [whole[:points], whole])["vr_bench_em"]
+
+
+def test_a_player_that_is_never_seen_stays_at_the_start():
+    level = task()
+    unseen = np.full(level.trajectory.shape, np.nan, np.float32)
+    still = np.repeat(np.array([level.level.center(level.level.start)]), level.frames, axis=0)
+    found, expected = (benchmark_metrics(level.video, track, level, BenchmarkRules()) for track in (unseen, still))
+    assert found == expected
+    assert not found["vr_bench_sr"] and not found["vr_bench_em"] and found["vr_bench_sd"] is None
+    length = np.hypot(*np.diff(level.trajectory, axis=0).T).sum()
+    assert found["vr_bench_pr"] == pytest.approx(0.05 / length, abs=2e-3), "the radius around the start is followed"
+
+
+def test_a_reference_without_length_is_followed_from_its_place_alone():
+    level = task()
+    there, elsewhere = (
+        np.repeat(np.array([level.level.center(cell)]), 5, axis=0) for cell in (level.level.start, level.level.goal)
+    )
+    walked = np.asarray(level.trajectory, float)
+    at_home = benchmark_metrics(level.video, walked, level, BenchmarkRules(), [there])
+    assert (at_home["vr_bench_pr"], at_home["vr_bench_sd"], at_home["vr_bench_em"]) == (1.0, 0.0, True)
+    away = benchmark_metrics(level.video, walked, level, BenchmarkRules(), [elsewhere])
+    assert (away["vr_bench_pr"], away["vr_bench_sd"], away["vr_bench_em"]) == (0.0, 0.0, False)
+
+
+def test_points_that_repeat_or_leave_the_frame_are_no_error():
+    level = task()
+    walked = np.asarray(level.trajectory, float)
+    slow = np.repeat(walked, 3, axis=0)
+    rules = BenchmarkRules()
+    assert prefix_precision(slow, walked, rules) == prefix_precision(walked, slow, rules) == 1
+    far = walked.copy()
+    far[3:] = (-4.0, 7.0)
+    found = benchmark_metrics(level.video, far, level, rules)
+    assert not found["vr_bench_sr"] and 0 < found["vr_bench_pr"] < 1 and found["vr_bench_mf"] < 1
+
+
+def test_no_reference_at_all_is_refused_before_anything_is_read():
+    level = task()
+    with pytest.raises(ValueError, match=r"references\[1\] has no path"):
+        verify([level.video, level.video], [level, level], vr_bench=True, references=[None, []])

@@ -69,10 +69,7 @@ def unchanged_shares(
     erased or moved is wider than that.
     """
     height, width = frames.shape[2:4]
-    # Sums of nine levels fit in 16 bits; whole numbers are compared several times faster than fractions.
-    total = np.empty(frames.shape, np.uint16)
-    for image, sums in zip(frames.reshape(-1, *frames.shape[2:]), total.reshape(-1, *frames.shape[2:]), strict=True):
-        cv2.boxFilter(image, cv2.CV_16U, (3, 3), dst=sums, normalize=False, borderType=cv2.BORDER_CONSTANT)
+    total = neighbour_sums(frames)
     background = _sum_neighbours(np.stack([s.background.transpose(1, 2, 0) for s in scenes]))
     leak = _sum_neighbours(np.stack([s.leak.transpose(1, 2, 0) for s in scenes]))
     # Fewer neighbours at the frame's edge: the limit for the sum shrinks with them.
@@ -86,8 +83,28 @@ def unchanged_shares(
     away_x = (np.arange(width, dtype=np.float32) + 0.5 - position[..., 0:1]) ** 2
     # nan compares as False: without a player everything counts as background
     player = away_y[..., :, None] + away_x[..., None, :] < (radius**2)[:, None, None, None]
-    share = (changed & ~player).sum((2, 3)) / (height * width - player.sum((2, 3)))
+    share = _count(changed & ~player) / (height * width - _count(player))
     return (1 - share).astype(np.float32)
+
+
+def _count(masks: np.ndarray) -> np.ndarray:
+    """Pixels of each mask bool [n, F, H, W], int [n, F]; as bytes they are added several times faster than as bool."""
+    return masks.reshape(*masks.shape[:2], -1).view(np.uint8).sum(-1, dtype=np.int32)
+
+
+def neighbour_sums(frames: np.ndarray) -> np.ndarray:
+    """Sum of each level of frames uint8 [n, F, H, W, channels] and its neighbours inside the frame, uint16.
+
+    Whole numbers are compared several times faster than fractions. All frames are summed in one call, as one tall
+    image with a row of zeros below each: for small ones a call costs more than its work.
+    """
+    n, count, height, width, channels = frames.shape
+    tall = np.zeros((n * count, height + 1, width, channels), np.uint8)
+    tall[:, :height] = frames.reshape(-1, height, width, channels)
+    total = cv2.boxFilter(
+        tall.reshape(-1, width, channels), cv2.CV_16U, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT
+    )
+    return total.reshape(n, count, height + 1, width, channels)[:, :, :height]
 
 
 def _sum_neighbours(images: np.ndarray) -> np.ndarray:
@@ -103,7 +120,7 @@ def _sum_neighbours(images: np.ndarray) -> np.ndarray:
 
 def _changed_patches(difference, position, radius, scenes, which, weights, rules: StrictRules) -> np.ndarray:
     """Patches [n, F, P, P] that lost their contrast with the floor, or whose colour changed in another way."""
-    means = np.moveaxis(patch_means(difference, weights), 2, -1)
+    means = np.ascontiguousarray(np.moveaxis(patch_means(difference, weights), 2, -1))
     contrast, leak = (np.stack([getattr(s, name) for s in scenes]) for name in ("contrast", "patch_leak"))
     kinds = np.stack([s.kinds for s in scenes])
     squared = (contrast**2).sum(-1)
@@ -135,16 +152,19 @@ def _changed_patches(difference, position, radius, scenes, which, weights, rules
 
 def _drifted(rest: np.ndarray, free: np.ndarray, sorts: np.ndarray, which: np.ndarray, tolerance: float) -> np.ndarray:
     """Patches of a sort whose colour changed on average over the frame: little in each, but all the same way."""
-    sums = np.zeros((*free.shape[:2], 2 * len(PATCH_KINDS), 4), np.float32)
-    member = (sorts[:, None] == np.arange(2 * len(PATCH_KINDS))[:, None, None]).astype(np.float32)
-    values = np.concatenate([rest * free[..., None], free[..., None]], axis=-1)
-    # [n, F, P, P, 4] x [n, sorts, P, P]: sums of the colours and the number of patches that are not by the player
-    for i, scene in enumerate(which):
-        flat = values[i].reshape(len(values[i]), -1, 4)
-        sums[i] = member[scene].reshape(len(member[scene]), -1) @ flat
+    n, frames, side, _ = free.shape
+    kinds = 2 * len(PATCH_KINDS)
+    member = (sorts[:, None] == np.arange(kinds)[:, None, None]).reshape(-1, kinds, side**2).astype(np.float32)
+    # [n, sorts, patches] x [n, patches, 4 F]: sums of the colours and the number of patches that are not by the player
+    values = np.empty((n, side, side, frames, 4), np.float32)
+    values[..., 3] = free.transpose(0, 2, 3, 1)
+    values[..., :3] = rest.transpose(0, 2, 3, 1, 4) * values[..., 3:]
+    sums = (member[which] @ values.reshape(n, side**2, -1)).reshape(n, kinds, frames, 4)
     mean = sums[..., :3] / np.maximum(sums[..., 3:], 1)
-    drifted = ((mean**2).sum(-1) > tolerance**2) & (sums[..., 3] > 1)
-    return (drifted[:, :, :, None, None] & (member > 0)[which][:, None]).any(2)
+    drifted = np.zeros((n, frames, kinds + 1), bool)
+    drifted[..., :kinds] = (((mean**2).sum(-1) > tolerance**2) & (sums[..., 3] > 1)).transpose(0, 2, 1)
+    # The last entry is that of patches of no sort, -1.
+    return drifted[np.arange(n)[:, None, None, None], np.arange(frames)[:, None, None], sorts[which][:, None]]
 
 
 def _split(values: np.ndarray, along: np.ndarray, which: np.ndarray, least: float, most: float):

@@ -76,11 +76,13 @@ def _correlate(
     np.einsum("nfchw,nfchw->nfhw", sharp, np.broadcast_to(background, sharp.shape), out=planes[:, :, 3])
     np.einsum("nfchw,nfchw->nfhw", sharp, sharp, out=planes[:, :, 4])
     spectra = scipy.fft.rfft2(planes)
+    del planes
     both = np.empty((2, n, frames, height, width // 2 + 1), np.complex64)
     np.multiply(spectra[:, :, 0], look[:, :, 0], out=both[0])
     for channel in (1, 2, 3):
         both[0] += spectra[:, :, channel] * look[:, :, channel]
     np.multiply(spectra[:, :, 4], shape, out=both[1])
+    del spectra
     match, power = scipy.fft.irfft2(both, s=(height, width))
     opacity = match * (1 / energy)
     gain = match * np.minimum(np.maximum(opacity, 0), 1)

@@ -104,8 +104,11 @@ def patch_weights(side: int, canvas: int) -> np.ndarray:
 
 def patch_means(images: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Mean of each patch: images ``[..., H, W]`` and `patch_weights` ``[P, H]`` give ``[..., P, P]``."""
-    across = images @ weights.T
-    return weights @ across
+    *many, height, width = images.shape
+    # Two products of large matrices: small ones, image by image, take several times as long.
+    across = (images.reshape(-1, width) @ weights.T).reshape(-1, height, len(weights))
+    columns = across.swapaxes(1, 2).reshape(-1, height) @ weights.T
+    return columns.reshape(*many, len(weights), len(weights)).swapaxes(-1, -2)
 
 
 _kept: OrderedDict[tuple, Scene] = OrderedDict()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from wan_r1.verification.appearance import MOST_BLUR, Appearance
 from wan_r1.verification.matching import match_players
@@ -52,7 +53,7 @@ def track(
     every = np.arange(n * frames)
 
     # Few pixels come into question, so the rest is never looked at again.
-    frame, pixel = np.nonzero(flat >= min(rules.present, rules.duplicate))
+    frame, pixel = np.divmod(np.flatnonzero(flat >= min(rules.present, rules.duplicate)), flat.shape[1])
     order = np.argsort(explained[frame, pixel], kind="stable")
     frame, pixel = frame[order], pixel[order]
     first = _last_of(frame, pixel, flat[frame, pixel] >= rules.present, n * frames)
@@ -147,7 +148,7 @@ def _follow(places, opacities, anchors, scenes, which, rules: StrictRules) -> np
     return position
 
 
-def _area(difference: np.ndarray, position: np.ndarray, scenes, which, cell: float) -> np.ndarray:
+def _area(difference: np.ndarray, position: np.ndarray, scenes, which: np.ndarray, cell: float) -> np.ndarray:
     """Pixels of the player's colour around its position, as a share of what it should have, [n, F].
 
     Blur and a shift by parts of a pixel leave it as it is; a second player that overlaps the first one does not.
@@ -155,19 +156,23 @@ def _area(difference: np.ndarray, position: np.ndarray, scenes, which, cell: flo
     height, width = difference.shape[-2:]
     radius = np.array([s.radius + 0.5 * cell for s in scenes], np.float32)[which]
     half = int(np.ceil(radius.max())) + 1
-    around = np.arange(-half, half + 1)
-    rows, columns = (np.floor(position[..., axis, None]).astype(int) + around for axis in (1, 0))
-    away_y, away_x = rows + 0.5 - position[..., 1:2], columns + 0.5 - position[..., 0:1]
+    size = min(2 * half + 1, height, width)
+    corner = np.clip(np.floor(position).astype(int) - half, 0, np.array((width, height)) - size)
+    x, y = corner[..., 0], corner[..., 1]
+    away_x, away_y = (corner[..., axis, None] + np.arange(size) + 0.5 - position[..., axis, None] for axis in (0, 1))
     near = away_y[..., :, None] ** 2 + away_x[..., None, :] ** 2 < (radius**2)[:, None, None, None]
-    near &= ((rows >= 0) & (rows < height))[..., :, None] & ((columns >= 0) & (columns < width))[..., None, :]
-    rows, columns = rows.clip(0, height - 1)[..., :, None], columns.clip(0, width - 1)[..., None, :]
-    i, f = np.ogrid[: len(position), : position.shape[1]]
-    i, f = i[..., None, None], f[..., None, None]
     paint = np.stack([s.paint for s in scenes])
     # What a blurred wall or obstacle adds is no player.
     leak = MOST_BLUR * (np.stack([s.leak for s in scenes]) * paint).sum(1)
-    share = (difference[i, f, :, rows, columns] * paint[which[i], :, rows, columns]).sum(-1)
-    leak = leak[which[i], rows, columns]
+
+    def windows(images: np.ndarray) -> np.ndarray:
+        """Views of all windows of images [..., H, W]; to pick these is to copy rows, not pixels."""
+        return sliding_window_view(images, (size, size), axis=(-2, -1))
+
+    n, frames = np.ogrid[: len(position), : position.shape[1]]
+    scene = which[:, None]
+    share = (windows(difference)[n, frames, :, y, x] * windows(paint)[scene, :, y, x]).sum(2)
+    leak = windows(leak)[scene, y, x]
     share -= share.clip(np.minimum(leak, 0), np.maximum(leak, 0))
     share = share.clip(-1, 1)
     return (share * near).sum((2, 3)) / np.array([s.area for s in scenes], np.float32)[which][:, None]

@@ -69,27 +69,35 @@ def benchmark_metrics(
     """The benchmark's metrics of one video.
 
     Of several references the one with the highest precision less absolute step deviation gives all values; the first
-    of equals. A track of fewer than two points has no success, no precision and the step deviation 0.
+    of equals. Against a track or a reference of fewer than two points everything is 0, the step deviation too.
 
     Args:
         video: ``[F, H, W, 3]`` uint8.
         track: ``[F, 2]`` player centre as fractions of the frame; nan where not seen.
         task: its level.
         rules: parameters.
-        references: paths of the player ``[points, 2]`` as fractions of the frame; default: the task's `trajectory`.
+        references: paths of the player ``[points, 2]`` as fractions of the frame, at least one; default: the task's
+            `trajectory`.
     """
-    if len(track) < 2:
-        return {"vr_bench_em": False, "vr_bench_sr": False, "vr_bench_pr": 0.0, "vr_bench_sd": 0.0, "vr_bench_mf": 0.0}
     points = repeat_last(track, task.level.center(task.level.start))
-    paths = [task.trajectory] if references is None else references
-    scores = [_against(points, np.asarray(path, np.float64), task, rules) for path in paths]
-    best = max(scores, key=lambda found: found["vr_bench_pr"] - abs(found["vr_bench_sd"] or 0.0))
-    best["vr_bench_mf"] = grey_fidelity(video, points, task, rules)
-    return best
+    paths = [np.asarray(path, np.float64) for path in ([task.trajectory] if references is None else references)]
+    scores = [_against(points, path, task, rules) for path in paths]
+    best = max(range(len(paths)), key=lambda i: scores[i]["vr_bench_pr"] - abs(scores[i]["vr_bench_sd"] or 0.0))
+    if min(len(points), len(paths[best])) >= 2:
+        scores[best]["vr_bench_mf"] = grey_fidelity(video, points, task, rules)
+    return scores[best]
 
 
 def _against(points: np.ndarray, reference: np.ndarray, task: Task, rules: BenchmarkRules) -> BenchmarkMetrics:
     """The metrics of a path against one reference, without fidelity."""
+    if min(len(points), len(reference)) < 2:
+        return {
+            "vr_bench_em": False,
+            "vr_bench_sr": False,
+            "vr_bench_pr": 0.0,
+            "vr_bench_sd": 0.0,
+            "vr_bench_mf": 0.0,
+        }
     left, top, right, bottom = _box(task, task.level.goal)
     success = bool(
         ((points[:, 0] >= left) & (points[:, 0] <= right) & (points[:, 1] >= top) & (points[:, 1] <= bottom)).any()
