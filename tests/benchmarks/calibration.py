@@ -2,7 +2,7 @@
 
     PYTHONPATH=components python tests/benchmarks/calibration.py [--share 1.0] > tests/benchmarks/calibration.md
 
-Every grid family x texture x difficulty at 32 to 512 px, a few at 1024. A video fails if it is no strict exact match or
+Every family x texture x difficulty at 32 to 512 px, a few at 1024. A video fails if it is no strict exact match or
 its fidelity is below .99; every failure is listed.
 """
 
@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import io
 from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import Any
 
 import av
 import cv2
@@ -20,19 +22,45 @@ from wan_r1.tasks.dataset import Task, make_task
 from wan_r1.tasks.textures import TEXTURES
 from wan_r1.verification import verify
 
-FAMILIES = ("regular", "trapfield")
+GRIDS, BOXES, ROADS = ("regular", "trapfield"), ("sokoban",), ("irregular", "maze3d")
 DIFFICULTIES = ("easy", "medium", "hard")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """Levels of one size: ``each`` of every family, texture and difficulty, or of the ``spots`` among these alone."""
+
+    families: tuple[str, ...]
+    each: int
+    values: dict[str, Any]
+    spots: tuple[tuple[str, str], ...] = tuple(
+        (texture, level) for texture in sorted(TEXTURES) for level in DIFFICULTIES
+    )
+
+
+def _form(families: tuple[str, ...], each: int, size: int, canvas: int, frames: int, speed: float, **more) -> Form:
+    values = {"size": size, "canvas": canvas, "frames": frames, "steps_per_frame": speed}
+    return Form(families=families, each=each, values=values, **more)
+
+
 FORMS = {
-    "32 px": (25, {"size": 32, "canvas": 4, "frames": 9, "steps_per_frame": 1.0}),
-    "64 px": (10, {"size": 64, "canvas": 4, "frames": 17, "steps_per_frame": 0.5}),
-    "128 px": (4, {"size": 128, "canvas": 8, "frames": 29, "steps_per_frame": 1.0}),
-    "256 px": (2, {"size": 256, "canvas": 8, "frames": 29, "steps_per_frame": 1.0}),
-    "512 px": (1, {"size": 512, "canvas": 8, "frames": 29, "steps_per_frame": 1.0}),
-    "1024 px": (1, {"size": 1024, "canvas": 16, "frames": 61, "steps_per_frame": 1.0}),
+    "grids, 32 px": _form(GRIDS, 25, 32, 4, 9, 1.0),
+    "grids, 64 px": _form(GRIDS, 10, 64, 4, 17, 0.5),
+    "grids, 128 px": _form(GRIDS, 4, 128, 8, 29, 1.0),
+    "grids, 256 px": _form(GRIDS, 2, 256, 8, 29, 1.0),
+    "grids, 512 px": _form(GRIDS, 1, 512, 8, 29, 1.0),
+    "grids, 1024 px": _form(GRIDS, 1, 1024, 16, 61, 1.0, spots=(("plain", "hard"), ("night", "medium"))),
+    "Sokoban, 32 px": _form(BOXES, 2, 32, 4, 9, 1.0),
+    "Sokoban, 64 px": _form(BOXES, 2, 64, 4, 37, 0.25),
+    "Sokoban, 256 px": _form(BOXES, 1, 256, 4, 17, 0.5),
+    "roads, 64 px": _form(ROADS, 1, 64, 8, 49, 0.5),
+    "roads, 96 px": _form(ROADS, 1, 96, 8, 33, 1.0),
+    "roads, 256 px": _form(ROADS, 1, 256, 8, 49, 0.5),
+    "roads, 512 px": _form(
+        ROADS, 1, 512, 16, 25, 1.0, spots=tuple((texture, "easy") for texture in sorted(TEXTURES)[::2])
+    ),
 }
-"""Levels per family, texture and difficulty, and their form."""
-SPOTS = {"1024 px": (("plain", "hard"), ("night", "medium"))}
-"""Sizes at which only some textures and difficulties are read."""
+"""Canvas, frames and speed that every difficulty fits in, but for the spots."""
 
 
 def h264(video: np.ndarray) -> np.ndarray:
@@ -63,18 +91,16 @@ def blur(video: np.ndarray) -> np.ndarray:
 CHANGES = {"as they are": lambda video: video, "H.264 crf 28": h264, "noise 8/255": noise, "blur 1 px": blur}
 
 
-def tasks_of(form: str, share: float = 1.0) -> list[Task]:
-    """The levels of one size; ``share`` of them, at least one per combination."""
-    each, values = FORMS[form]
-    found = []
-    for family in FAMILIES:
-        for texture in sorted(TEXTURES):
-            for difficulty in DIFFICULTIES:
-                if form in SPOTS and (texture, difficulty) not in SPOTS[form]:
-                    continue
-                for index in range(max(1, round(each * share))):
-                    found.append(make_task(family, difficulty, texture, seed=11, split="test", index=index, **values))
-    return found
+def tasks_of(name: str, share: float = 1.0) -> list[Task]:
+    """The levels of one form; ``share`` of them, at least one per combination."""
+    form = FORMS[name]
+    each = max(1, round(form.each * share))
+    return [
+        make_task(family, difficulty, texture, seed=11, split="test", index=index, **form.values)
+        for family in form.families
+        for texture, difficulty in form.spots
+        for index in range(each)
+    ]
 
 
 def main() -> None:
@@ -84,13 +110,16 @@ def main() -> None:
     parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=list(FORMS))
     given = parser.parse_args()
     failures: list[tuple] = []
-    print("# Calibration of verification on the grid families\n")
-    print(f"Reference videos ({', '.join(FAMILIES)}; {len(TEXTURES)} textures; 3 difficulties), each read as it is and")
-    print("after three changes. Made by `python tests/benchmarks/calibration.py`, seed 11.\n")
-    print("| size | change | videos | EM | SR | PR | least MF | failures |")
+    videos = readings = 0
+    print("# Calibration of verification\n")
+    print(f"Reference videos of {', '.join(GRIDS)} (grids), {', '.join(BOXES)} and {', '.join(ROADS)} (roads) in")
+    print(f"{len(TEXTURES)} textures and 3 difficulties, each read as it is and after three changes. Made by")
+    print("`python tests/benchmarks/calibration.py`, seed 11.\n")
+    print("| videos of | change | videos | EM | SR | PR | least MF | failures |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
     for form in given.forms:
         tasks = tasks_of(form, given.share)
+        videos += len(tasks)
         for change, make in CHANGES.items():
             seen: dict[str, list] = defaultdict(list)
             for start in range(0, len(tasks), 48):
@@ -100,24 +129,23 @@ def main() -> None:
                         seen[name].append(float(getattr(verdict, name)))
                     if not (verdict.em and verdict.mf >= 0.99):
                         kinds = Counter(found.kind for found in verdict.violations)
-                        failures.append(
-                            (form, change, task.family, task.texture, task.difficulty, dict(kinds), verdict.mf)
-                        )
+                        failures.append((form, change, task.family, task.texture, dict(kinds), verdict.mf))
+            readings += len(tasks)
             em, sr, pr = (f"{np.mean(seen[name]):.4f}" for name in ("em", "sr", "pr"))
             failed = sum(1 for one in failures if one[:2] == (form, change))
             row = f"| {form} | {change} | {len(tasks)} | {em} | {sr} | {pr} | {min(seen['mf']):.4f} | {failed} |"
             # Long runs are looked at while they go on.
             print(row, flush=True)
-    print(f"\n{len(failures)} failures.\n")
-    for (form, change, texture), count in sorted(Counter((one[0], one[1], one[3]) for one in failures).items()):
+    print(f"\n{videos} videos, {readings} readings, {len(failures)} failures.\n")
+    for group, count in sorted(Counter(one[:4] for one in failures).items()):
         kinds: Counter[str] = Counter()
         least = 1.0
         for one in failures:
-            if (one[0], one[1], one[3]) == (form, change, texture):
-                kinds.update(one[5].keys())
-                least = min(least, one[6])
-        what = ", ".join(f"{kind} in {n}" for kind, n in kinds.most_common()) or "fidelity alone"
-        print(f"- {form}, {change}, {texture}: {count} ({what}; least MF {least:.3f})")
+            if one[:4] == group:
+                kinds.update(one[4].keys())
+                least = min(least, one[5])
+        what = ", ".join(f"{kind} in {n}" for kind, n in kinds.most_common()) or "no rule broken"
+        print(f"- {', '.join(group)}: {count} ({what}; least MF {least:.3f})")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A run's report in a real browser: its videos play, nothing is fetched, and it fits a phone in light and dark."""
+"""Reports and scores in a real browser: videos play, nothing is fetched, they fit a phone in light and dark."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ import pytest
 from example_run import example_run
 from PIL import Image
 
+from wan_r1 import score
 from wan_r1.summarise_run import run
+from wan_r1.tasks.dataset import make_task, write_tasks
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 
@@ -46,6 +48,25 @@ def report(tmp_path_factory) -> Path:
     inputs = {"stages": made.stages, "evaluations": made.evaluations, "logs": made.logs}
     run(info=info, **inputs, comparison=made.comparison, output=folder)
     return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def scores(tmp_path_factory) -> Path:
+    """A page of scores: one solution, one teleport to the goal, one video that does not move, one file that is none."""
+    root = tmp_path_factory.mktemp("scores")
+    form = {"frames": 17, "size": 64, "canvas": 4, "steps_per_frame": 0.5}
+    task = make_task("regular", "medium", "plain", seed=3, split="test", index=0, **form)
+    write_tasks([task], root / "dataset" / "test.parquet")
+    videos = root / "videos"
+    videos.mkdir()
+    jumps = task.video.copy()
+    jumps[5:] = task.video[-1]
+    still = np.repeat(task.video[:1], task.frames, axis=0)
+    for name, video in (("solved", task.video), ("jumps", jumps), ("still", still)):
+        np.save(videos / f"{task.level_id}_{name}.npy", video)
+    (videos / f"{task.level_id}_broken.mp4").write_bytes(b"no video")
+    score.run(videos=videos, dataset=root / "dataset", output=root / "out")
+    return root / "out" / "scores.html"
 
 
 @pytest.fixture(scope="module")
@@ -170,3 +191,83 @@ def test_videos_keep_the_colours_of_the_levels(browser, report):
 
     floors, players = ((250, 250, 247), (28, 32, 54)), ((217, 38, 48), (255, 212, 48))
     assert max(map(share, floors)) > 0.1 and max(map(share, players)) > 0.005
+
+
+def _figure(browser, name: str):
+    """The figure of a scored video."""
+    figures = browser.find_elements("css selector", "figure.clip")
+    return next(figure for figure in figures if name in figure.find_element("tag name", "p").text)
+
+
+def _frame(browser, figure, number: int, frames: int) -> np.ndarray:
+    """What the screen shows of a figure's video at one frame, stopped there."""
+    video = figure.find_element("tag name", "video")
+    browser.execute_script(
+        "const v = arguments[0]; v.pause(); v.scrollIntoView({block: 'center'}); v.seen = false;"
+        "v.addEventListener('seeked', () => v.requestVideoFrameCallback(() => v.seen = true), {once: true});"
+        "v.currentTime = v.duration * arguments[1];",
+        video,
+        (number + 0.5) / frames,
+    )
+    _until(lambda: browser.execute_script("return arguments[0].seen && !arguments[0].seeking", video), 3)
+    time.sleep(0.1)
+    box = browser.execute_script(
+        "const r = arguments[0].getBoundingClientRect(); return [r.x, r.y, r.width, r.height]", video
+    )
+    x, y, width, height = (round(value) for value in box)
+    return _screenshot(browser)[y : y + height, x : x + width].astype(int)
+
+
+def _share(pixels: np.ndarray, colour: tuple[int, int, int]) -> float:
+    return float((np.abs(pixels - colour).max(-1) < 45).mean())
+
+
+def test_scored_videos_play_and_nothing_is_fetched_or_complained_about(browser, scores):
+    for kind in ("browser", "performance"):
+        browser.get_log(kind)
+    _open(browser, scores)
+
+    def playing():
+        return all(v["ready"] >= 2 and not v["paused"] and v["at"] > 0 for v in browser.execute_script(VIDEOS))
+
+    assert _until(playing), browser.execute_script(VIDEOS)
+    assert len(browser.execute_script(VIDEOS)) == 3
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = {e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"}
+    assert [url for url in asked if not url.startswith("data:")] == [scores.as_uri()]
+    assert browser.get_log("browser") == []
+    words = browser.find_element("tag name", "body").text
+    assert "4 videos, of which 1 could not be scored" in words and "no readable video" in words
+
+
+def test_a_broken_rule_is_marked_when_and_where_it_is_broken(browser, scores):
+    """The bar below the jumping video covers its sixth frame alone; there its picture has an orange rim, before not."""
+    _open(browser, scores)
+    assert _until(lambda: all(v["ready"] >= 2 for v in browser.execute_script(VIDEOS)))
+    jumps = _figure(browser, "jumps")
+    lines = jumps.find_elements("css selector", "ul.timeline li")
+    line = next(line for line in lines if line.text.startswith("jump"))
+    assert line.text.startswith("jump: frame 5 at (")
+    left, width, whole = browser.execute_script(
+        "const bar = arguments[0].querySelector('i').getBoundingClientRect(), all = "
+        "arguments[0].querySelector('b').getBoundingClientRect();"
+        "return [bar.left - all.left, bar.width, all.width]",
+        line,
+    )
+    assert left / whole == pytest.approx(5 / 17, abs=0.01) and width / whole == pytest.approx(1 / 17, abs=0.01)
+    orange, magenta = (255, 90, 0), (255, 0, 200)
+    before, broken = (_frame(browser, jumps, number, 17) for number in (2, 5))
+    half = before.shape[1] // 2
+    assert _share(broken[:, half:], orange) > 0.05 > 0.01 > _share(before[:, half:], orange)
+    assert _share(broken[:, half:], magenta) > 0.002, "the track is drawn"
+    assert _share(broken[:, : half - 8], orange) < 0.01, "the video itself is shown as it is"
+    for name, remark in (("solved", "exact match"), ("still", "not solved")):
+        figure = _figure(browser, name)
+        assert figure.find_element("css selector", "p.yes").text == "No rule broken."
+        assert remark in figure.find_element("tag name", "figcaption").text
+
+
+@pytest.mark.parametrize("width", [360, 1180])
+def test_the_page_of_scores_never_scrolls_sideways(browser, scores, width):
+    _open(browser, scores, width=width)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width

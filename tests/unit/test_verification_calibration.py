@@ -17,7 +17,7 @@ from wan_r1.verification import verify
 
 @pytest.mark.parametrize("change", ["as they are", "noise 8/255", "blur 1 px"])
 def test_references_stay_solutions(change: str):
-    tasks = tasks_of("64 px", share=0.1)
+    tasks = tasks_of("grids, 64 px", share=0.1)
     assert len(tasks) == 2 * 3 * len(TEXTURES)
     verdicts = verify([CHANGES[change](task.video) for task in tasks], tasks)
     failed = [
