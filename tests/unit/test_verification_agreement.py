@@ -8,7 +8,8 @@ from cheats import CHEATS, RULE, level_tasks
 from kept_rollouts import kept
 from slow_reader import read
 
-from wan_r1.verification import verify
+from wan_r1.verification import StrictRules, verify
+from wan_r1.verification.verdict import LOST
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,27 @@ def test_rollouts_that_were_misread_once(number: int, kind: str, frame: int):
     (verdict,) = verify(video[None], [task])
     assert not verdict.em and not verdict.sr
     assert (kind, frame) in {(found.kind, found.frame) for found in verdict.violations}
+
+
+@pytest.mark.parametrize("number", [4, 5])
+def test_a_player_at_half_its_opacity_is_lost(number: int):
+    """It fades in on the goal: just under half for one reader and just over half for the other."""
+    task, video = kept()[number]
+    (verdict,) = verify(video[None], [task])
+    assert not verdict.em and verdict.states[3] == LOST and "lost" not in verdict.states[:3]
+    (lenient,) = verify(video[None], [task], rules=StrictRules(present=0.45))
+    assert lenient.states[3] != LOST
+
+
+@pytest.mark.parametrize(("number", "frame"), [(6, 3), (7, 2), (8, 3)])
+def test_a_copy_at_a_quarter_of_the_opacity_is_at_the_limit(number: int, frame: int):
+    """A copy shows on the goal a frame early. The slow reader gives it .26 to .31 of its opacity; the fast one, which
+    forgives what blur explains, .20 to .24, and counts it only from .25 on."""
+    task, video = kept()[number]
+    assert (read(video, task).broken, read(video, task).frame) == ("second player", frame)
+    (verdict,) = verify(video[None], [task], rules=StrictRules(duplicate=0.18))
+    assert not verdict.em
+    assert {(found.kind, found.frame) for found in verdict.violations} == {("duplicate", frame)}
 
 
 def test_both_readers_agree_on_solutions_and_cheats():
