@@ -41,6 +41,8 @@ _SCORE = (
     "summary.json and scores.html. A video that cannot be read is an error in its row and stops nothing."
 )
 
+_TASKS = "Data sets of puzzles: make a small one from a few words, look at one, exchange them with VR-Bench."
+
 _VERBS = {"local": "run", "submit": "submit", "compile": "compile"}
 
 
@@ -60,7 +62,8 @@ def main(words: Sequence[str] | None = None) -> int:
     if command == "run":
         return _run_pipeline(given)
     try:
-        return _run_score(given) if command == "score" else _run_stage(command, given)
+        others = {"score": _run_score, "tasks": _run_tasks}
+        return others[command](given) if command in others else _run_stage(command, given)
     except (ValueError, RuntimeError) as error:
         # Errors of our own are messages for the user; others are faults, and their traceback is needed.
         if not type(error).__module__.startswith("wan_r1."):
@@ -82,6 +85,11 @@ def _parser(command: str) -> argparse.ArgumentParser:
     score = commands.add_parser("score", help="score videos that any tool has made", description=_SCORE)
     if command == "score":
         _add_score(score)
+    tasks = commands.add_parser("tasks", help="make, look at and exchange data sets", description=_TASKS)
+    if command == "tasks":
+        from wan_r1.task_tools.commands import add_commands
+
+        add_commands(tasks)
     run = commands.add_parser("run", help="run a pipeline script here or on Kubeflow Pipelines")
     run.add_argument("verb", choices=_VERBS, help="local: on this machine; submit: to Kubeflow; compile: to YAML")
     run.add_argument("script", type=Path, help="a pipeline script, such as pipelines/full.py")
@@ -118,6 +126,20 @@ def _run_score(given: argparse.Namespace) -> int:
         remote = locations.is_s3(given.output)
         output = Path(scratch, "output") if remote else locations.local_path(given.output)
         summary = run(videos=videos, dataset=dataset, output=output, layout=given.layout, benchmark=benchmark)
+        if remote:
+            locations.upload_folder(output, given.output)
+    print(json.dumps({key: value for key, value in summary.items() if not isinstance(value, list)}, indent=1))
+    return 0
+
+
+def _run_tasks(given: argparse.Namespace) -> int:
+    from wan_r1.task_tools.commands import run
+
+    with tempfile.TemporaryDirectory(prefix="wan-r1-") as scratch:
+        source = _fetched(given.source, Path(scratch, "source")) if "source" in given else Path(scratch)
+        remote = locations.is_s3(given.output)
+        output = Path(scratch, "output") if remote else locations.local_path(given.output)
+        summary = run(given, source, output)
         if remote:
             locations.upload_folder(output, given.output)
     print(json.dumps({key: value for key, value in summary.items() if not isinstance(value, list)}, indent=1))

@@ -70,15 +70,13 @@ def video_grid(clips: Sequence[Clip], *, most_bytes: int = 3_000_000) -> Html:
     return figure_grid(figures, len(clips) - len(figures))
 
 
-def figure_grid(figures: Sequence[Html], left_out: int = 0) -> Html:
-    """Figures beside each other, with the button; ``left_out`` more are mentioned."""
+def figure_grid(figures: Sequence[Html], left_out: int = 0, *, button: bool = True) -> Html:
+    """Figures beside each other; ``left_out`` more are mentioned. One grid of a page has the button for all."""
     if not figures:
         return note("No videos to show.")
     rest = note(f"{left_out} more videos were left out to keep the page small.") if left_out else ""
-    return Html(
-        '<p><button id="play-pause" type="button" hidden>Pause all videos</button></p>'
-        f'<div class="videos">{"".join(figures)}</div>{rest}'
-    )
+    shown = '<p><button id="play-pause" type="button" hidden>Pause all videos</button></p>' if button else ""
+    return Html(f'{shown}<div class="videos">{"".join(figures)}</div>{rest}')
 
 
 def encode_playable(frames: np.ndarray, *, frames_per_second: float | None = None) -> bytes:

@@ -14,15 +14,18 @@ from typing import Any
 import numpy as np
 
 from wan_r1.score.files import VideoFileError, read_video
+from wan_r1.tasks.dataset import decode_task
 from wan_r1.tasks.families import get_family
 from wan_r1.tasks.level import Cell, GridLevel
 from wan_r1.tasks.task import Task
-from wan_r1.tasks.video import MediaError, decode_image
+from wan_r1.tasks.video import MediaError, decode_image, encode_image
 
 FRAMES_PER_CELL = 12
 FRAMES_PER_SECOND = 24.0
 BLOCKED = 1
 PLAYER, GOAL = 2, 3
+OWN_KEY = "wan_r1"
+"""Where in a state's metadata ``wan-r1 tasks export`` keeps the row of our data set, all but its media."""
 
 
 def vr_bench_states(dataset: Path) -> dict[str, list[Path]]:
@@ -49,12 +52,26 @@ def read_vr_bench_level(state: Path) -> Task:
     """
     try:
         values = json.loads(state.read_text())
+        own = own_row(values)
+        if own is not None:
+            image = {"bytes": encode_image(_given_image(state)), "path": None}
+            return decode_task({**own, "first_frame": image}, str(state))
         game = str(values["game_type"])
         if game not in GAMES:
             raise ValueError(f"game_type={game!r} is not known; known: {', '.join(sorted(GAMES))}")
         return GAMES[game](values, state, _given_image(state))
-    except (KeyError, TypeError, OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, AttributeError, OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"no state of VR-Bench: {type(error).__name__} {error}") from None
+
+
+def own_row(values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The row of our data set that a state was made from, without its media; ``None`` in a state of the benchmark's.
+
+    Raises:
+        KeyError: if the row has no state.
+    """
+    row = (values.get("metadata") or {}).get(OWN_KEY)
+    return None if row is None else {**row, "state": json.dumps(row["state"], separators=(",", ":"))}
 
 
 def _given_image(state: Path) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,11 @@ __all__ = [
     "dataset_sha256",
     "make_level",
     "make_task",
+    "read_rows",
     "read_tasks",
     "room_for_steps",
     "split_of",
+    "write_rows",
     "write_tasks",
 ]
 
@@ -58,16 +60,35 @@ def write_tasks(
     Returns:
         Rows written.
     """
+    return write_rows((_encode(task, lossless) for task in tasks), path, metadata=metadata, row_group=row_group)
+
+
+def write_rows(
+    values: Iterable[Mapping[str, Any]],
+    path: Path | str,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    row_group: int = _ROW_GROUP,
+) -> int:
+    """`write_tasks` for rows that are encoded already.
+
+    Args:
+        values: the rows' values by column, media as ``{"bytes": ..., "path": None}``.
+        path: as `write_tasks`, like ``metadata`` and ``row_group``.
+
+    Returns:
+        Rows written.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     schema = TASK_SCHEMA.with_metadata({**(TASK_SCHEMA.metadata or {}), **(metadata or {})})
     small = [name for name in TASK_SCHEMA.names if name not in _MEDIA]
     unfinished = path.with_name(path.name + ".unfinished")
     rows = 0
-    tasks = iter(tasks)
+    values = iter(values)
     try:
         with pq.ParquetWriter(unfinished, schema, compression="zstd", use_dictionary=small) as writer:
-            while group := [_encode(task, lossless) for task in itertools.islice(tasks, row_group)]:
+            while group := list(itertools.islice(values, row_group)):
                 writer.write_table(pa.Table.from_pylist(group, schema=schema), row_group_size=row_group)
                 rows += len(group)
         unfinished.replace(path)
@@ -113,7 +134,7 @@ def read_tasks(
     for _, _, _, file, row in wanted[:limit]:
         by_file.setdefault(file, []).append(row)
     for file, rows in by_file.items():
-        for row, values in _read_rows(file, sorted(rows), videos):
+        for row, values in read_rows(file, sorted(rows), videos=videos):
             found[file, row] = decode_task(values, f"{file}, row {row}")
     return [found[file, row] for _, _, _, file, row in wanted[:limit]]
 
@@ -230,15 +251,28 @@ def _encode(task: Task, lossless: bool) -> dict[str, Any]:
     }
 
 
-def _read_rows(file: Path, rows: list[int], videos: bool) -> Iterable[tuple[int, dict[str, Any]]]:
-    """The given rows (ascending) of a file with their numbers, one row group in memory at a time."""
+def read_rows(
+    file: Path, rows: Sequence[int] | None = None, *, videos: bool = True
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows of a file with their numbers, as they are stored, one row group in memory at a time.
+
+    Args:
+        file: a Parquet file of a data set.
+        rows: numbers of the rows, ascending; ``None`` for all.
+        videos: whether to read the column ``video``.
+
+    Raises:
+        DataContractError: naming the file if it is damaged or of another schema or version.
+    """
     parquet = open_data_file(file)
     columns = [name for name in TASK_SCHEMA.names if videos or name != "video"]
     first = 0
     for group in range(parquet.num_row_groups):
         last = first + parquet.metadata.row_group(group).num_rows
-        inside = [row for row in rows if first <= row < last]
+        inside = range(first, last) if rows is None else [row for row in rows if first <= row < last]
         if inside:
-            table = parquet.read_row_group(group, columns=columns).take([row - first for row in inside])
+            table = parquet.read_row_group(group, columns=columns)
+            if rows is not None:
+                table = table.take([row - first for row in inside])
             yield from zip(inside, table.to_pylist(), strict=True)
         first = last

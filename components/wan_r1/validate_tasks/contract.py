@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from wan_r1.tasks.families import FAMILIES
 from wan_r1.tasks.family import DIFFICULTIES
 from wan_r1.tasks.schema import SPLITS
-from wan_r1.tasks.textures import TEXTURES
+from wan_r1.tasks.textures import FOREIGN, TEXTURES
 from wan_r1.validate_tasks.config import ValidateTasksConfig
 from wan_r1.validate_tasks.facts import FACTS
 
@@ -32,7 +32,6 @@ _RANGES: dict[str, tuple[float, float, str]] = {
 _SETS: dict[str, Iterable[str]] = {
     "family": FAMILIES,
     "difficulty": DIFFICULTIES,
-    "texture": TEXTURES,
     "split": SPLITS,
 }
 
@@ -102,12 +101,19 @@ def check_rows(rows: pd.DataFrame, config: ValidateTasksConfig) -> Outcome:
     def rule(kind: Any, name: str, text: str, **arguments: Any) -> None:
         rules.append(kind(description=text, meta={"rule": name}, **arguments))
 
-    for name in ("level_id", "prompt", *_SETS, *_RANGES):
+    for name in ("level_id", "prompt", "texture", *_SETS, *_RANGES):
         rule(expect.ExpectColumnValuesToNotBeNull, f"{name}_given", f"every row has a value for {name}", column=name)
     for name, known in _SETS.items():
         known = sorted(known)
         text = f"{name} is one of {', '.join(known)}"
         rule(expect.ExpectColumnValuesToBeInSet, f"{name}_known", text, column=name, value_set=known)
+    rule(
+        expect.ExpectColumnValuesToMatchRegex,
+        "texture_known",
+        f"texture is one of {', '.join(sorted(TEXTURES))}, or {FOREIGN}<skin> of a data set from elsewhere",
+        column="texture",
+        regex=rf"^(?:{'|'.join(sorted(TEXTURES))}|{FOREIGN}[\w.-]+)$",
+    )
     for name, (low, high, text) in _RANGES.items():
         between = expect.ExpectColumnValuesToBeBetween
         rule(between, f"{name}_in_range", text, column=name, min_value=low, max_value=high)

@@ -14,13 +14,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wan_r1.tasks.dataset import decode_level
+from wan_r1.tasks.dataset import decode_level, decode_task
 from wan_r1.tasks.families import FAMILIES
 from wan_r1.tasks.level import Level, Place
 from wan_r1.tasks.render import PLAYER_DIAMETER
 from wan_r1.tasks.sokoban import SokobanSolution
-from wan_r1.tasks.textures import TEXTURES
+from wan_r1.tasks.textures import FOREIGN, TEXTURES
 from wan_r1.tasks.video import MediaError, decode_image, decode_video
+from wan_r1.verification import verify
 
 FACTS: dict[str, str] = {
     "state_readable": "the state describes a level of the row's family",
@@ -36,7 +37,8 @@ FACTS: dict[str, str] = {
     "video_where_due": "there is a video, except in the split prompts",
     "video_readable": "the video can be decoded and has the stated frames and size",
     "video_begins_true": "frame 0 of the video is the first frame",
-    "video_true": "every frame of the video shows the level with the player where the trajectory says",
+    "video_true": "every frame of the video shows the level with the player where the trajectory says (in a skin from "
+    "elsewhere, as verification reads it)",
 }
 """Each recomputed fact, in words."""
 
@@ -46,6 +48,9 @@ and for others (at 8 px a cell, common H.264 smears walls by up to 45). A missin
 
 _ON_PATH = 0.02
 """How far, in cells, a trajectory may be from the solution's line: room for rounding."""
+
+_SEEN = 0.35
+"""How far, in cells, the player may be seen from its trajectory in a skin that we cannot draw."""
 
 
 class _Row:
@@ -212,6 +217,25 @@ def _media(row: _Row, values: Mapping[str, Any], level: Level | None, lossless: 
     if drawn is not None and len(drawn) == len(video):
         difference = _difference(video, drawn, _window(level, size))
         row.tell("video_true", difference <= tolerance, _differs("the video", difference))
+    elif level is not None and first is not None and str(values["texture"]).startswith(FOREIGN):
+        points = _points(values)
+        if points is not None and level.solution is not None:
+            fault = _fault_of_foreign(values, points, video)
+            row.tell("video_true", fault is None, fault or "")
+
+
+def _fault_of_foreign(values: Mapping[str, Any], points: NDArray[np.float64], video: NDArray[np.uint8]) -> str | None:
+    """What is wrong with a video in a skin that we cannot draw, or ``None``."""
+    task = decode_task({**values, "video": None}, "the row")
+    (verdict,) = verify([video], [task])
+    if verdict.error is not None:
+        return f"the video cannot be verified: {verdict.error}"
+    if not verdict.em:
+        kinds = dict.fromkeys(f"{found.kind} in frame {found.frame}" for found in verdict.violations)
+        return f"the video is no solution: {', '.join(list(kinds)[:3]) or f'the player ends at {verdict.end}'}"
+    away = np.linalg.norm(verdict.track - points, axis=1) * task.level.canvas
+    furthest = float(np.nanmax(away, initial=0.0))
+    return None if furthest <= _SEEN else f"the player is up to {furthest:.2f} cells from where the trajectory says"
 
 
 def _first_frame(row: _Row, values: Mapping[str, Any], size: tuple[int, int]) -> NDArray[np.uint8] | None:
