@@ -57,6 +57,15 @@ def test_references_are_solutions(change: Callable, form: str) -> None:
         assert np.abs(verdict.boxes - push_along(task.level, task.trajectory)).max() * task.level.canvas < 0.1
 
 
+@pytest.mark.parametrize("look", ["carpet", "sand"])
+def test_a_box_at_the_frames_edge_teaches_how_others_look(look: str) -> None:
+    """Once its look had a rim at the frame's edge, and the box one cell further inside was not known by it."""
+    task = make_task("sokoban", "hard", look, seed=11, split="test", index=0, **TINY)
+    assert task.level.boxes[0][0] + task.level.offset[0] == 0
+    (verdict,) = verify([task.video], [task])
+    assert verdict.em and verdict.violations == ()
+
+
 # Ways to cheat: the player's and the boxes' places, [F, 2] and [F, boxes, 2], or a whole video.
 
 

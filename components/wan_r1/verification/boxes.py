@@ -90,15 +90,17 @@ def _make_scene(level: SokobanLevel, first_frame: np.ndarray) -> BoxScene:
     background = store.background.transpose(1, 2, 0)
     row, column = level.boxes[0]
     x, y = (value * side for value in level.center((row, column)))
+    # Floor is known inside of the cell alone; a window up to the frame's edge would add a rim there that no box has.
+    inset = max(1, round(BAND * cell))
     try:
         box = learn_appearance(
             image.astype(np.float32),
             background,
             np.zeros(image.shape[:2], bool),
             background[int(y), int(x)],
-            corner=((top + row) * cell, (left + column) * cell),
+            corner=((top + row) * cell + inset, (left + column) * cell + inset),
             centre=(x, y),
-            cell=cell,
+            cell=cell - 2 * inset,
             name="",
         )
     except SceneError as error:
