@@ -47,6 +47,14 @@ def measure(family: str, size: int, canvas: int, frames: int, speed: float, vide
     return (spent / videos).tolist()
 
 
+def warm_up(family: str, size: int, canvas: int) -> None:
+    """Draw once in each texture: its tiles are made once a process, which a data set has forgotten soon."""
+    maker = FAMILIES[family]
+    level = maker.generate(np.random.default_rng(0), "easy", canvas)
+    for look in LOOKS:
+        maker.render(level, TEXTURES[look], None, size)
+
+
 def main() -> None:
     """Print a row a family and size."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -61,7 +69,8 @@ def main() -> None:
         for family in given.families.split(","):
             if form["canvas"] < FAMILIES[family].smallest_canvas:
                 continue
-            measure(family, **form, videos=3)
+            measure(family, **form, videos=1)
+            warm_up(family, form["size"], form["canvas"])
             level, drawing, common, lossless = measure(
                 family, **form, videos=given.videos * (1 if form["size"] > 100 else 20)
             )
