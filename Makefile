@@ -2,6 +2,7 @@
 #
 #   TORCH=...    requirement of PyTorch, such as TORCH='torch==2.13.0'; chosen by whether there is an NVIDIA GPU
 #   ARGS=...     parameters of the demo, such as ARGS='grpo_iterations=20 seed=1'
+#   TEST_PROCESSES=N  tests that run at once, each in a process on one core
 #   OVERLAY=...  what `make deploy` applies: local or production
 PYTHON ?= python3
 TORCH ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo 'torch>=2.6' || echo 'torch==2.13.0')
@@ -11,6 +12,7 @@ CPU_INDEX = https://download.pytorch.org/whl/cpu
 OVERLAY ?= local
 IMAGE_TAG ?= 0.1.0
 BUILD_ARGS ?=
+TEST_PROCESSES ?= 2
 BIN = .venv/bin
 
 .PHONY: install demo test lint compile images deploy
@@ -26,7 +28,7 @@ demo: install
 	$(BIN)/python pipelines/full.py run preset=tiny $(ARGS)
 
 test: .venv/installed-test
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 lint: .venv/installed-test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

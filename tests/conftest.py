@@ -13,6 +13,9 @@ from wan_r1.storage.seaweed import SeaweedServer
 
 REPOSITORY = Path(__file__).parents[1]
 
+# Several tests run at once, each on one core; set before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Processes that tests start see the same source tree as the tests, installed or not.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY / "components"), os.environ.get("PYTHONPATH")]))
 
