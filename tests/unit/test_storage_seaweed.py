@@ -51,13 +51,15 @@ def _use(server: SeaweedServer, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_second_run_has_the_first_runs_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scratch = set(Path(tempfile.gettempdir()).glob("weed-*"))
+    # Its own scratch folder, away from the servers of tests that run at the same time; short, for it holds sockets.
+    scratch = Path(tempfile.mkdtemp(prefix="wan-r1-test-"))
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     with SeaweedServer(tmp_path) as first:
         _use(first, monkeypatch)
         locations.write_bytes(f"{first.uri}/kept", b"value")
         secret = first.environment["AWS_SECRET_ACCESS_KEY"]
     assert not _answers(first.endpoint)
-    assert set(Path(tempfile.gettempdir()).glob("weed-*")) <= scratch
+    assert list(scratch.iterdir()) == []
     with SeaweedServer(tmp_path) as second:
         _use(second, monkeypatch)
         assert locations.read_bytes(f"{second.uri}/kept") == b"value"
@@ -65,6 +67,7 @@ def test_a_second_run_has_the_first_runs_objects(tmp_path: Path, monkeypatch: py
     assert sorted(path.name for path in tmp_path.iterdir()) == ["credentials.json", "data", "lock", "server.log"]
     assert stat.S_IMODE((tmp_path / "credentials.json").stat().st_mode) == 0o600
     assert secret not in (tmp_path / "server.log").read_text()
+    scratch.rmdir()
 
 
 def test_only_loopback_listens(seaweed: SeaweedServer) -> None:
@@ -77,7 +80,14 @@ def test_only_loopback_listens(seaweed: SeaweedServer) -> None:
 @pytest.mark.parametrize("how", ["raise", "SIGINT", "SIGTERM", "SIGKILL"])
 def test_the_server_ends_with_its_run(tmp_path: Path, how: str) -> None:
     command = [sys.executable, "-c", HOLD, str(tmp_path), how]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as run:
+    # A shell's background job ignores SIGINT, and so would what it starts: tests may run in one.
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as run:
         assert run.stdout is not None
         endpoint, server = run.stdout.readline().split()
         if how != "raise":
