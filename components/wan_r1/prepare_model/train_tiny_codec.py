@@ -1,7 +1,6 @@
 """Train the tiny codec that ships with the package.
 
-    python -m wan_r1.prepare_model.train_tiny_codec --steps 1600 --output runs/codec
-    python -m wan_r1.prepare_model.train_tiny_codec --steps 800 --start runs/codec --still 0.1 --learning-rate 2e-3 \
+    python -m wan_r1.prepare_model.train_tiny_codec --steps 3000 --still 0.05 \\
         --output components/wan_r1/video_model/assets/tiny/vae
 
 A Wan autoencoder is trained on rendered solution videos of every family, texture and difficulty, and on videos that no
@@ -10,7 +9,7 @@ decoding instead of being repaired by the codec. The loss is taken before the de
 saturated pixels, and weighs the pixels of player and goal more in every frame: they are few, and all that a verifier
 looks for. A pixel that the player passes counts in all frames, or ghosts of it before and after would cost nothing.
 
-The second command also pulls the later latents of unchanged places to zero. The decoder has their look from the first
+`--still` also pulls the later latents of unchanged places to zero. The decoder has their look from the first
 frame; what remains is where something moves. Whether the transformer learns faster on such a code is not settled: the
 one comparison with equal settings ended after 800 steps, before either had learned much.
 """
