@@ -28,8 +28,9 @@ STAGES = {
     "train-grpo": "improve a model by reinforcement learning with verified rewards",
     "evaluate": "sample a model on levels it has never seen and verify every video",
     "compare-rewards": "compare trainings that differ in their reward",
+    "doctor": "tell a fault from bad tuning: check what reinforcement learning rests on, one line each",
 }
-"""Stages by the name of their command."""
+"""Stages by the name of their command, and what is run like one."""
 
 OUTPUTS = ("output", "metrics", "report", "plot")
 """Arguments of stages that are written; like inputs they may be paths or S3 URIs."""
@@ -199,6 +200,9 @@ def _run_stage(command: str, given: argparse.Namespace) -> int:
                 arguments[name] = _fetched(value, Path(scratch, str(number)))
         summary = run(config, **arguments)
         for path, uri in uploads:
+            if not path.exists():
+                # Of several processes (`accelerate launch`) only the first writes.
+                continue
             locations.upload_folder(path, uri) if path.is_dir() else locations.upload_file(path, uri)
     print(json.dumps({key: value for key, value in summary.items() if not isinstance(value, list)}, indent=1))
     return 0

@@ -26,15 +26,24 @@ class Progress:
         start: steps that were done before (a resumed stage), which say nothing about the speed.
         unit: what is counted.
         stream: where lines go; standard output by default.
+        quiet: prints nothing, for all but the first of several processes.
     """
 
     def __init__(
-        self, stage: str, total: int | None = None, *, start: int = 0, unit: str = "step", stream: TextIO | None = None
+        self,
+        stage: str,
+        total: int | None = None,
+        *,
+        start: int = 0,
+        unit: str = "step",
+        stream: TextIO | None = None,
+        quiet: bool = False,
     ) -> None:
         self.stage = stage
         self.total = total
         self.unit = unit
         self._stream = stream
+        self._quiet = quiet
         self._start_step = start
         self._begin = time.monotonic()
         self._printed = 0.0
@@ -102,7 +111,8 @@ class Progress:
         left = self._left()
         if left is not None:
             parts.append(f"{clock(left)} left")
-        print("  ".join(parts), file=self._stream or sys.stdout, flush=True)
+        if not self._quiet:
+            print("  ".join(parts), file=self._stream or sys.stdout, flush=True)
         self._printed = time.monotonic()
 
     def _left(self) -> float | None:

@@ -1,30 +1,22 @@
 """Training that stops and goes on ends with the same weights, bit for bit; GRPO's ratio is 1 before an update."""
 
+import os
+import signal
+import threading
+
 import numpy as np
 import pytest
 import torch
+from tiny_training import BRIGHT, EASY, grpo, sft
 
-from wan_r1.progress import Progress
-from wan_r1.rewards import RewardOutput
 from wan_r1.storage import checkpoints
-from wan_r1.tasks.dataset import make_task
-from wan_r1.train_grpo.advantages import Advantages
+from wan_r1.train_grpo.advantages import group_advantages
 from wan_r1.train_grpo.config import TrainGrpoConfig
+from wan_r1.train_grpo.minibatches import minibatches
 from wan_r1.train_grpo.replay import Replay
-from wan_r1.train_grpo.rollouts import Prompts
-from wan_r1.train_grpo.training import GrpoTrainer
-from wan_r1.train_sft.config import TrainSftConfig
-from wan_r1.train_sft.training import Demonstrations, SftTrainer
+from wan_r1.training.eviction import Evicted
 from wan_r1.training.state import TrainingDiverged
-from wan_r1.video_model.loading import load_pipeline_folder
-from wan_r1.video_model.tiny import PROMPT_TOKENS, tiny_pipeline
-
-EASY = f"{__name__}:half_are_good"
-
-
-def half_are_good(inputs):
-    """A reward that an untrained policy gets: 1 for every other video."""
-    return RewardOutput(reward=(np.arange(len(inputs.tasks)) % 2).astype(np.float32), components={})
+from wan_r1.video_model.tiny import tiny_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -33,70 +25,6 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "tiny"
     tiny_pipeline(seed=0).save_pretrained(path)
     return path
-
-
-def _model(folder):
-    return load_pipeline_folder(folder, max_prompt_tokens=PROMPT_TOKENS, device=torch.device("cpu"))
-
-
-def _tasks(split, count, difficulty="easy"):
-    return [
-        make_task(
-            ("regular", "trapfield")[index % 2],
-            difficulty,
-            "plain",
-            seed=0,
-            split=split,
-            index=index,
-            frames=9,
-            size=32,
-            canvas=4,
-            steps_per_frame=1.0,
-        )
-        for index in range(count)
-    ]
-
-
-def _sft(folder, prefix, **changes):
-    settings = {
-        "steps": 6,
-        "batch_size": 4,
-        "learning_rate": 1e-3,
-        "lora_rank": 0,
-        "validate_every": 4,
-        "checkpoint_every": 3,
-        "threads": 1,
-    }
-    model = _model(folder)
-    return SftTrainer(
-        config=TrainSftConfig(**(settings | changes)),
-        model=model,
-        demonstrations=Demonstrations.encode(model, _tasks("train", 8), Progress("test")),
-        validation=_tasks("validation", 2),
-        prefix=str(prefix),
-    )
-
-
-def _grpo(folder, prefix, **changes):
-    settings = {
-        "iterations": 4,
-        "group_size": 3,
-        "prompts_per_iteration": 2,
-        "rollout_steps": 3,
-        "sde_window": (0, 1),
-        "lora_rank": 0,
-        "checkpoint_every": 2,
-        "validate_every": 3,
-        "threads": 1,
-    }
-    model = _model(folder)
-    return GrpoTrainer(
-        config=TrainGrpoConfig(**(settings | changes)),
-        model=model,
-        prompts=Prompts.encode(model, _tasks("train", 4), _tasks("prompts", 4, "hard")),
-        validation=_tasks("validation", 2),
-        prefix=str(prefix),
-    )
 
 
 def _weights(trainer):
@@ -119,11 +47,11 @@ def _stop_after(trainer, step):
 @pytest.mark.parametrize(
     ("make", "changes"),
     [
-        (_sft, {}),
-        (_sft, {"lora_rank": 2}),
-        (_grpo, {"objective": "flow_grpo"}),
-        (_grpo, {"objective": "forward_grpo"}),
-        (_grpo, {"objective": "forward_grpo", "replay_batch": 2, "minibatches": 2, "reward": EASY}),
+        (sft, {}),
+        (sft, {"lora_rank": 2}),
+        (grpo, {"objective": "flow_grpo"}),
+        (grpo, {"objective": "forward_grpo"}),
+        (grpo, {"objective": "forward_grpo", "replay_batch": 2, "minibatches": 2, "reward": EASY}),
     ],
     ids=["sft", "sft-lora", "flow_grpo", "forward_grpo", "replay"],
 )
@@ -145,15 +73,55 @@ def test_a_stopped_training_goes_on_bit_for_bit(folder, tmp_path, make, changes)
     ]
 
 
+@pytest.mark.parametrize(
+    ("make", "changes"),
+    [
+        (sft, {"validate_every": 1, "target_em": 0.9}),
+        (grpo, {"objective": "flow_grpo", "curriculum_floor": 0.2, "reward": EASY}),
+        (grpo, {"objective": "forward_grpo", "replay_batch": 2, "reward": EASY}),
+    ],
+    ids=["sft", "flow_grpo", "forward_grpo"],
+)
+def test_sigterm_at_any_moment_saves_first_and_the_rest_is_the_same_bit_for_bit(folder, tmp_path, make, changes):
+    whole = make(folder, tmp_path / "whole", **changes)
+    whole.run()
+    ended, last = 0, -1
+    for delay in np.random.default_rng(0).uniform(0.05, 1.0, 4):
+        stopped = make(folder, tmp_path / "stopped", **changes)
+        timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGTERM))
+        before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        timer.start()
+        try:
+            stopped.run()
+        except Evicted as error:
+            ended += 1
+            assert error.code == 143
+            assert checkpoints.latest(tmp_path / "stopped").step == stopped.state.step > last - 1
+            last = stopped.state.step
+        timer.join()
+        signal.signal(signal.SIGTERM, before)
+    assert ended, "no SIGTERM met a training; nothing was tested"
+    resumed = make(folder, tmp_path / "stopped", **changes)
+    resumed.run()
+    for name, tensor in _weights(whole).items():
+        assert torch.equal(tensor, _weights(resumed)[name]), name
+    timed = ("core_seconds", "seconds_")
+    logs = [
+        [{name: entry[name] for name in entry if not name.startswith(timed)} for entry in trainer.state.log]
+        for trainer in (whole, resumed)
+    ]
+    assert logs[0] == logs[1]
+
+
 def test_a_finished_training_is_found_and_not_repeated(folder, tmp_path):
-    first = _sft(folder, tmp_path)
+    first = sft(folder, tmp_path)
     uri = first.run()
-    again = _sft(folder, tmp_path)
+    again = sft(folder, tmp_path)
     assert again.run() == uri and again.state.step == 6
 
 
 def test_the_ratio_is_one_before_the_first_update(folder, tmp_path):
-    trainer = _grpo(folder, tmp_path, objective="flow_grpo", epochs=2, kl_beta=0.1, least_std=1e-6)
+    trainer = grpo(folder, tmp_path, objective="flow_grpo", epochs=2, kl_beta=0.1, least_std=1e-6)
     trainer.run()
     firsts = [entry["ratio_first"] for entry in trainer.state.log if "ratio_first" in entry]
     assert firsts, "no group was mixed; nothing was tested"
@@ -162,34 +130,86 @@ def test_the_ratio_is_one_before_the_first_update(folder, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_names_step_levels_and_last_checkpoint(folder, tmp_path):
-    trainer = _sft(folder, tmp_path)
+    trainer = sft(folder, tmp_path)
     trainer.demonstrations.latents[:] = float("nan")
     with pytest.raises(TrainingDiverged, match=r"step 1: loss nan.*levels [0-9a-f]{16}.*none.*sft_learning_rate"):
         trainer.run()
 
 
 def test_a_compute_budget_replaces_steps(folder, tmp_path):
-    trainer = _sft(folder, tmp_path, steps=1)
+    trainer = sft(folder, tmp_path, steps=1)
     trainer.compute_budget = 1.5
     trainer.run()
     assert trainer.state.step > 1 and trainer.state.core_seconds >= 1.5
 
 
-def test_minibatches_deal_out_whole_groups_once_an_epoch(folder, tmp_path):
-    trainer = _grpo(folder, tmp_path, group_size=3, minibatches=2, epochs=2)
-    mixed = np.array([True, False, True, True, True])
-    advantages = Advantages(values=np.zeros((5, 3), np.float32), mixed=mixed)
-    batches = [rows.tolist() for rows in trainer._minibatches(advantages, torch.Generator().manual_seed(0))]
-    assert [len(rows) for rows in batches] == [6, 6, 6, 6]
-    groups = [[0, 1, 2], [6, 7, 8], [9, 10, 11], [12, 13, 14]]
-    for epoch in (batches[:2], batches[2:]):
-        rows = [row for batch in epoch for row in batch]
-        dealt = [rows[start : start + 3] for start in range(0, 12, 3)]
-        assert sorted(dealt) == groups
+class _Two:
+    """The second of two processes."""
+
+    count, rank = 2, 1
+
+    def owns(self, places):
+        return places % 2 == 1
+
+
+class _One:
+    """The only process."""
+
+    count, rank = 1, 0
+
+    def owns(self, places):
+        return torch.ones_like(places, dtype=torch.bool)
+
+
+def _dealt(config, rewards, processes, **more):
+    advantages = group_advantages(rewards, 5.0, 1e-6, **more)
+    generator = torch.Generator().manual_seed(0)
+    return list(minibatches(config, advantages, processes, generator=generator, device=torch.device("cpu")))
+
+
+def _rewards():
+    rewards = np.random.default_rng(0).random((5, 4)).astype(np.float32)
+    rewards[1] = 0.5
+    return rewards
+
+
+def test_minibatches_deal_out_whole_groups_once_an_epoch():
+    config = TrainGrpoConfig(group_size=4, minibatches=2, epochs=2)
+    dealt = _dealt(config, _rewards(), _One())
+    assert [len(batch.rows) for batch in dealt] == [8, 8, 8, 8] == [batch.total for batch in dealt]
+    for epoch in (dealt[:2], dealt[2:]):
+        rows = [row for batch in epoch for row in batch.rows.tolist()]
+        groups = [rows[start : start + 4] for start in range(0, 16, 4)]
+        assert sorted(groups) == [[4 * group + video for video in range(4)] for group in (0, 2, 3, 4)]
+    values = group_advantages(_rewards(), 5.0, 1e-6).values.reshape(-1)
+    for batch in dealt:
+        np.testing.assert_array_equal(batch.advantages.numpy(), values[batch.rows.numpy()])
+
+
+def test_two_processes_take_the_same_steps_each_on_its_own_groups():
+    config = TrainGrpoConfig(group_size=4, minibatches=2)
+    whole, mine = (_dealt(config, _rewards(), processes) for processes in (_One(), _Two()))
+    assert [batch.total for batch in mine] == [8, 8]
+    for all_of_it, part in zip(whole, mine, strict=True):
+        rows = all_of_it.rows[part.places]
+        # Groups 1 and 3 of five are the second process's 0 and 1.
+        assert (rows // 4 % 2 == 1).all() and len(rows) == 4 * int((all_of_it.rows[::4] // 4 % 2 == 1).sum())
+        torch.testing.assert_close(part.rows, rows // 4 // 2 * 4 + rows % 4)
+        torch.testing.assert_close(part.advantages, all_of_it.advantages[part.places])
+
+
+def test_the_best_and_the_worst_of_each_group_are_learned_from():
+    rewards = _rewards()
+    config = TrainGrpoConfig(group_size=4, best_and_worst=2)
+    (batch,) = _dealt(config, rewards, _One(), best_and_worst=2)
+    found = sorted(zip((batch.rows // 4).tolist(), (batch.rows % 4).tolist(), strict=True))
+    assert found == sorted(
+        (group, int(place)) for group in (0, 2, 3, 4) for place in (rewards[group].argmin(), rewards[group].argmax())
+    )
 
 
 def test_successes_are_kept_one_a_level_and_drawn_with_their_own_condition(folder, tmp_path):
-    trainer = _grpo(folder, tmp_path, objective="forward_grpo", replay_batch=2, reward=EASY, iterations=3)
+    trainer = grpo(folder, tmp_path, objective="forward_grpo", replay_batch=2, reward=EASY, iterations=3)
     trainer.run()
     replay, prompts = trainer.replay, trainer.prompts
     assert len(replay) == len(set(replay.videos)) > 2
@@ -201,7 +221,7 @@ def test_successes_are_kept_one_a_level_and_drawn_with_their_own_condition(folde
 
 def test_demonstrations_are_learned_from_where_no_group_is_mixed(folder, tmp_path):
     settings = {"objective": "forward_grpo", "demonstration_batch": 3, "minibatches": 2, "least_std": 10.0}
-    trainer = _grpo(folder, tmp_path, **settings)
+    trainer = grpo(folder, tmp_path, **settings)
     trainer.prompts.demonstrations = trainer.model.encode_videos(
         np.stack([task.video for task in trainer.prompts.tasks[: trainer.prompts.demonstrated]])
     )
@@ -212,7 +232,7 @@ def test_demonstrations_are_learned_from_where_no_group_is_mixed(folder, tmp_pat
 
 
 def test_families_are_replayed_alike_and_rare_successes_more_often(folder, tmp_path):
-    trainer = _grpo(folder, tmp_path, objective="forward_grpo", replay_batch=2)
+    trainer = grpo(folder, tmp_path, objective="forward_grpo", replay_batch=2)
     regular = [index for index, task in enumerate(trainer.prompts.tasks) if task.family == "regular"]
     trapfield = [index for index, task in enumerate(trainer.prompts.tasks) if task.family == "trapfield"]
     kept = [*regular[:3], trapfield[0]]
@@ -227,15 +247,61 @@ def test_families_are_replayed_alike_and_rare_successes_more_often(folder, tmp_p
 
 
 def test_a_failure_is_not_replayed(folder, tmp_path):
-    trainer = _grpo(folder, tmp_path, objective="forward_grpo", replay_batch=2)
+    trainer = grpo(folder, tmp_path, objective="forward_grpo", replay_batch=2)
     trainer.run()
     assert max(entry["reward"] for entry in trainer.state.log) < 0.99, "the untrained policy solved a level"
     assert len(trainer.replay) == 0
 
 
 def test_harder_prompts_take_their_share(folder, tmp_path):
-    trainer = _grpo(folder, tmp_path, harder_share=0.5, prompts_per_iteration=4)
+    trainer = grpo(folder, tmp_path, harder_share=0.5, prompts_per_iteration=4)
 
     chosen = trainer.prompts.draw(4, 0.5, np.random.default_rng(0))
     assert sum(trainer.prompts.tasks[index].split == "prompts" for index in chosen) == 2
     assert len(set(chosen.tolist())) == 4
+
+
+@pytest.mark.parametrize("objective", ["flow_grpo", "forward_grpo"])
+def test_micro_batches_and_a_reward_pool_change_nothing_but_rounding(folder, tmp_path, objective):
+    settings = {"objective": objective, "iterations": 1, "kl_beta": 0.1, "reward": BRIGHT, "least_std": 1e-7}
+    settings |= {"learning_rate": 1e-4, "advantage_std": "none"}
+    if objective == "forward_grpo":
+        settings |= {"replay_batch": 3}
+    whole = grpo(folder, tmp_path / "whole", **settings)
+    whole.run()
+    parts = grpo(folder, tmp_path / "parts", micro_batch=4, reward_workers=1, **settings)
+    parts.run()
+    assert whole.state.log[0]["grad_norm"] > 1e-4
+    for name, tensor in _weights(whole).items():
+        torch.testing.assert_close(_weights(parts)[name], tensor, atol=1e-6, rtol=0, msg=name)
+
+
+def test_groups_may_differ_in_their_stochastic_step_and_share_their_first_noise(folder, tmp_path):
+    settings = {"objective": "flow_grpo", "sde_window_moves": "random", "shared_noise": True, "iterations": 1}
+    trainer = grpo(folder, tmp_path, prompts_per_iteration=4, reward=BRIGHT, least_std=1e-7, **settings)
+    kept = []
+    learn = trainer._learn
+    trainer._learn = lambda rollout, generator: kept.append(rollout) or learn(rollout, generator)
+    trainer.run()
+    (rollout,) = kept
+    assert rollout.stochastic_steps == 1 and len(rollout.transitions) == 2, "seed 0 draws both steps"
+    taken = torch.full((12,), -1)
+    for transition in rollout.transitions:
+        taken[transition.rows] = transition.index
+    by_group = taken.view(4, 3)
+    assert (by_group == by_group[:, :1]).all() and set(taken.tolist()) == {0, 1}
+    first = rollout.transitions[0]
+    groups = first.x.view(-1, 3, *first.x.shape[1:])
+    assert torch.equal(groups[:, 0], groups[:, 1]), "the videos of a group start from the same noise"
+    assert not torch.equal(first.sample[0], first.sample[1])
+    assert trainer.state.log[0]["ratio_first"] == pytest.approx(1, abs=1e-6)
+
+
+def test_training_stops_where_fidelity_is_lost_or_the_policy_is_far(folder, tmp_path):
+    lost = grpo(folder, tmp_path / "lost", stop_fidelity=0.9999, validate_every=1)
+    uri = lost.run()
+    assert lost.state.step == 1 and "grpo_stop_fidelity" in lost.stopped and uri.endswith("00000001")
+    settings = {"objective": "flow_grpo", "kl_beta": 0.1, "stop_kl": 1e-12, "reward": BRIGHT, "least_std": 1e-7}
+    far = grpo(folder, tmp_path / "far", epochs=3, learning_rate=1e-3, **settings)
+    far.run()
+    assert far.state.step == 1 and "grpo_stop_kl" in far.stopped

@@ -8,6 +8,9 @@ from typing import ClassVar
 from wan_r1.config import StageConfig
 
 OBJECTIVES = ("flow_grpo", "forward_grpo")
+WINDOW_MOVES = ("fixed", "sliding", "random")
+STEP_WEIGHTINGS = ("equal", "gradient_scale")
+SPREADS = ("group", "global", "none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,9 @@ class TrainGrpoConfig(StageConfig):
     """Prompts per iteration."""
     harder_share: float = 0.5
     """Share of prompts from the split `prompts`: harder levels without any demonstration."""
+    curriculum_floor: float = 1.0
+    """Least weight of a kind of level (family, length of its solution) when prompts are drawn, against 1 for a kind that
+    is solved half of the time; 1 draws all levels alike."""
     epochs: int = 1
     """Passes over the groups of a rollout."""
     minibatches: int = 1
@@ -41,12 +47,28 @@ class TrainGrpoConfig(StageConfig):
     """Denoising steps of a rollout; fewer than in evaluation (denoising reduction; the paper trains with 30)."""
     sde_window: tuple[int, ...] = (0, 1)
     """flow_grpo: steps that take noise and gradients, early ones, the same for every group."""
+    sde_window_moves: str = "fixed"
+    """flow_grpo: `fixed`, `sliding` (MixGRPO: on by one step every `sde_window_every` iterations) or `random`
+    (Flash-GRPO: one step of the window a group)."""
+    sde_window_every: int = 25
+    """flow_grpo: iterations that a sliding window stays."""
+    step_weighting: str = "equal"
+    """flow_grpo: weight of a step: `equal`, or `gradient_scale` (Flash-GRPO: one over how strongly the step's log-prob
+    depends on the velocity)."""
+    shared_noise: bool = False
+    """flow_grpo: whether the videos of a group start from the same noise (DanceGRPO)."""
     sde_kind: str = "flow_grpo"
     """flow_grpo: diffusion coefficient: flow_grpo, dance_grpo, wan or cps."""
     sde_noise: float = 0.5
     """flow_grpo: noise scale a (the paper's 0.5)."""
     clip_range: float = 1e-3
     """flow_grpo: the ratio is clipped to 1 +- this (log-probs are means over elements, so ratios stay near 1)."""
+    guarded_ratio: bool = False
+    """flow_grpo: whether the ratio is normalised as in GRPO-Guard, whose clip range is about 2e-6."""
+    advantage_std: str = "group"
+    """What rewards are divided by: the standard deviation of their `group`, the `global` one, or `none` (Dr.GRPO)."""
+    best_and_worst: int = 0
+    """Videos of a group that are learned from, half of them its best and half its worst (DanceGRPO); 0 takes all."""
     advantage_clip: float = 5.0
     """Advantages are clipped to +- this."""
     least_std: float = 0.002
@@ -78,10 +100,16 @@ class TrainGrpoConfig(StageConfig):
     """Iterations between validations."""
     validation_levels: int = 32
     """Validation levels per family."""
+    stop_fidelity: float = 0.0
+    """Maze fidelity on the validation split below which training stops; 0 never stops it."""
+    stop_kl: float = 0.0
+    """flow_grpo: KL to the starting policy above which training stops; 0 never stops it."""
     checkpoint_every: int = 40
     """Iterations between checkpoints."""
     micro_batch: int = 0
-    """Videos per forward and backward pass; gradients are accumulated over an update. 0 takes all at once."""
+    """Videos that are sampled, decoded and verified, or passed forward and backward, at a time; 0 takes all at once."""
+    reward_workers: int = 0
+    """Processes that verify a micro-batch while the next one is sampled; 0 verifies in between."""
     judge_labels: int = 512
     """Rollouts of the starting policy that the judge learns from, when the reward is `judge`."""
     precision: str = "no"
@@ -101,6 +129,7 @@ class TrainGrpoConfig(StageConfig):
             "validate_every",
             "validation_levels",
             "checkpoint_every",
+            "sde_window_every",
         ):
             self.require(field, getattr(self, field) >= 1, "a whole number from 1")
         self.require("group_size", self.group_size >= 2, "at least 2: an advantage compares videos of one prompt")
@@ -120,10 +149,11 @@ class TrainGrpoConfig(StageConfig):
         self.require("lora_rank", self.lora_rank >= 0, "a whole number from 0 (0 trains all weights)")
         self.require("threads", self.threads >= 0, "a whole number from 0 (0 uses every core)")
         self.require("micro_batch", self.micro_batch >= 0, "a whole number from 0 (0 takes all videos at once)")
+        self.require("reward_workers", self.reward_workers >= 0, "a whole number from 0 (0 verifies in between)")
         self.require(
-            "micro_batch",
-            self.micro_batch == 0 or not (self.replay_batch or self.demonstration_batch),
-            "0 with grpo_replay_batch or grpo_demonstration_batch, whose videos join one pass",
+            "reward_workers",
+            self.reward_workers == 0 or self.micro_batch > 0,
+            "0 without grpo_micro_batch: a rollout in one piece leaves nothing to do meanwhile",
         )
         self.require("judge_labels", self.judge_labels >= 64, "at least 64")
         self.require(
@@ -131,7 +161,28 @@ class TrainGrpoConfig(StageConfig):
             len(self.sde_window) > 0 and all(0 <= step < self.rollout_steps for step in self.sde_window),
             f"steps from 0 to {self.rollout_steps - 1} (grpo_rollout_steps - 1)",
         )
+        self.require(
+            "sde_window_moves",
+            self.sde_window_moves != "sliding" or max(self.sde_window) < self.rollout_steps - 1,
+            "fixed or random, since the window already reaches the last step (its noise would stay in the video)",
+        )
+        self.require(
+            "best_and_worst",
+            self.best_and_worst % 2 == 0 and 0 <= self.best_and_worst <= self.group_size,
+            f"an even number from 0 to {self.group_size} (grpo_group_size)",
+        )
+        self.require("curriculum_floor", 0 < self.curriculum_floor <= 1, "a number above 0 and up to 1")
+        self.require("stop_fidelity", 0 <= self.stop_fidelity <= 1, "a share from 0 to 1")
+        self.require("stop_kl", self.stop_kl >= 0, "a number from 0")
+        self.require(
+            "shared_noise",
+            not (self.shared_noise and self.objective == "forward_grpo"),
+            "false with forward_grpo: the ODE makes the same video of the same noise",
+        )
         self.require_choice("objective", OBJECTIVES)
+        self.require_choice("sde_window_moves", WINDOW_MOVES)
+        self.require_choice("step_weighting", STEP_WEIGHTINGS)
+        self.require_choice("advantage_std", SPREADS)
         self.require_choice("sde_kind", ("flow_grpo", "dance_grpo", "wan", "cps"))
         self.require_choice("precision", ("no", "bf16", "fp16"))
         # Imported here: a reward's module may import torch, which a config must not cost.

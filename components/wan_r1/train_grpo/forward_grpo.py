@@ -13,11 +13,23 @@ ones push it away: ``2 v_old - v`` mirrors it at the sampling policy. The anchor
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
+from wan_r1.train_grpo.config import TrainGrpoConfig
+from wan_r1.train_grpo.minibatches import Batch, Minibatch, in_parts
+from wan_r1.train_grpo.replay import Replay
+from wan_r1.train_grpo.rollouts import Prompts, Rollout
+from wan_r1.training.processes import Processes
+from wan_r1.training.state import TrainingState
+from wan_r1.video_model.sampling import Transition, ode_sample
+from wan_r1.video_model.schedule import random_sigmas
 from wan_r1.video_model.sde import masked_mean
+from wan_r1.video_model.wan import Condition, VideoModel
+from wan_r1.video_model.weights import Weights, using
 
 WEIGHT_FLOOR = 1e-5
 
@@ -74,3 +86,130 @@ def forward_grpo_loss(
         drift = masked_mean((velocity - reference_velocity) ** 2, mask).mean()
         loss = loss + anchor * drift
     return ForwardGrpoLoss(loss=loss, anchor=float(drift.detach()))
+
+
+@dataclass(kw_only=True)
+class ForwardGrpo:
+    """Rollouts by the ODE, and the loss of their videos and of known solutions that join them.
+
+    Attributes:
+        config: parameters.
+        model: whose averaged weights sample.
+        policy: the model's transformer as it is trained.
+        reference: weights that training started from.
+        grid: sigmas of a rollout, `[steps + 1]`.
+        state: holds the averaged weights.
+        prompts: levels with their demonstrations.
+        replay: successes so far.
+        processes: that share each batch.
+    """
+
+    config: TrainGrpoConfig
+    model: VideoModel
+    policy: torch.nn.Module
+    reference: Weights
+    grid: torch.Tensor
+    state: TrainingState
+    prompts: Prompts
+    replay: Replay
+    processes: Processes
+
+    @property
+    def sampling_weights(self) -> Weights:
+        """Weights that roll out in place of the trained ones: their moving average."""
+        return self.state.ema
+
+    @property
+    def replays(self) -> bool:
+        """Whether successes join the optimizer steps by now."""
+        return self.config.replay_batch > 0 and len(self.replay) >= max(1, self.config.replay_levels)
+
+    @property
+    def has_known_solutions(self) -> bool:
+        """Whether an optimizer step has videos even where no group is mixed."""
+        return self.replays or self.config.demonstration_batch > 0
+
+    def draw(
+        self, groups: int, shape: torch.Size, iteration: int, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """No step of the ODE takes noise: `[groups, 0]` and `[0, videos]`."""
+        return torch.zeros(groups, 0, dtype=torch.int64), torch.zeros(0, shape[0])
+
+    def sample(
+        self, noise: torch.Tensor, condition: Condition, stochastic: torch.Tensor, z: torch.Tensor
+    ) -> tuple[torch.Tensor, list[Transition]]:
+        """Clean latents of some videos."""
+        return ode_sample(self.model, noise, condition, self.grid), []
+
+    def batches(
+        self, rollout: Rollout, minibatch: Minibatch, generator: torch.Generator
+    ) -> Iterator[Callable[[], Batch]]:
+        """One batch a noise level; each is prepared when its turn has come."""
+        for _ in range(self.config.forward_sigmas):
+            yield partial(self._batch, rollout, minibatch, generator)
+
+    def _known_solutions(self, generator: torch.Generator) -> tuple[torch.Tensor, Condition] | None:
+        """Videos that are wholly good and join a minibatch, of all processes: replayed successes and demonstrations."""
+        config, found = self.config, []
+        if self.replays:
+            found.append(self.replay.draw(config.replay_batch, self.prompts, generator))
+        if config.demonstration_batch:
+            found.append(self.prompts.draw_demonstrations(config.demonstration_batch, generator))
+        if not found:
+            return None
+        condition = found[0][1]
+        for _, more in found[1:]:
+            condition = condition.join(more)
+        return torch.cat([videos for videos, _ in found]), condition
+
+    def _batch(self, rollout: Rollout, minibatch: Minibatch, generator: torch.Generator) -> Batch:
+        config, model = self.config, self.model
+        rows, device = minibatch.rows, model.device
+        clean, condition = rollout.latents[rows], rollout.condition.take(rows)
+        good = good_share(minibatch.advantages, config.advantage_scale)
+        places, total = minibatch.places, minibatch.total
+        known = self._known_solutions(generator)
+        if known is not None:
+            videos, its_condition = known
+            mine = self.processes.share(len(videos))
+            clean, condition = torch.cat([clean, videos[mine]]), condition.join(its_condition.take(mine))
+            good = torch.cat([good, torch.ones(len(mine), device=device)])
+            places, total = torch.cat([places, total + mine]), total + len(videos)
+        sigma = random_sigmas(total, model.shift, generator)[places].to(device)
+        noise = torch.randn(total, *clean.shape[1:], generator=generator)[places].to(device)
+        level = sigma.view(-1, 1, 1, 1, 1)
+        noised = (1 - level) * clean + level * noise
+
+        def velocity(of: torch.Tensor) -> torch.Tensor:
+            return in_parts(
+                lambda part: model.velocity(noised[of][part], sigma[of][part], condition.take(of).take(part)),
+                noised[of],
+                config.micro_batch,
+            )
+
+        sampling_velocity, reference = torch.zeros_like(clean), None
+        # A video that is wholly good takes nothing from the sampling policy's velocity.
+        partly = (good < 1).nonzero()[:, 0]
+        with torch.no_grad():
+            if len(partly):
+                with using(model.transformer, self.sampling_weights):
+                    sampling_velocity[partly] = velocity(partly)
+            if config.anchor and len(clean):
+                with using(model.transformer, self.reference):
+                    reference = velocity(torch.arange(len(clean)))
+
+        def loss(part: slice) -> tuple[torch.Tensor, dict[str, float]]:
+            result = forward_grpo_loss(
+                clean[part],
+                noised[part],
+                sigma[part],
+                good[part],
+                velocity=model.velocity(noised[part], sigma[part], condition.take(part), self.policy),
+                sampling_velocity=sampling_velocity[part],
+                reference_velocity=None if reference is None else reference[part],
+                mask=model.mask(clean),
+                anchor=config.anchor,
+            )
+            return result.loss, {"anchor": result.anchor}
+
+        return Batch(size=len(clean), weight=len(clean) / (total * config.forward_sigmas), loss=loss)

@@ -8,6 +8,7 @@ the training reward alone: a policy that learns from a judge replays what the ju
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -19,6 +20,31 @@ from wan_r1.video_model.weights import Weights
 SUCCESS = 0.9
 """Training reward from which a video is kept: solved by the paper's trajectory reward, where a level that is not solved
 gets 0.7 at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Success:
+    """The best video of a group that has a success.
+
+    Attributes:
+        level: index of its level in `Prompts`.
+        video: clean latents, `[channels, frames, height, width]`, in main memory: it may go to other processes.
+        rate: share of successes in the group.
+    """
+
+    level: int
+    video: torch.Tensor
+    rate: float
+
+
+def successes_of(rollout: Rollout) -> list[Success]:
+    """What a rollout has to remember, one a group at most."""
+    groups = rollout.latents.split(rollout.rewards.shape[1])
+    return [
+        Success(level=level, video=latents[int(rewards.argmax())].clone().cpu(), rate=float((rewards >= SUCCESS).mean()))
+        for level, rewards, latents in zip(rollout.levels.tolist(), rollout.rewards, groups, strict=True)
+        if rewards.max() >= SUCCESS
+    ]
 
 
 @dataclass(kw_only=True)
@@ -38,14 +64,11 @@ class Replay:
     def __len__(self) -> int:
         return len(self.videos)
 
-    def keep(self, rollout: Rollout) -> None:
-        """Remember the best success of each group; a level that failed this time keeps its older one."""
-        groups = rollout.latents.split(rollout.rewards.shape[1])
-        for level, rewards, latents in zip(rollout.levels.tolist(), rollout.rewards, groups, strict=True):
-            best = int(rewards.argmax())
-            if rewards[best] >= SUCCESS:
-                self.videos[level] = latents[best].clone()
-                self.rates[level] = float((rewards >= SUCCESS).mean())
+    def keep(self, successes: Iterable[Success]) -> None:
+        """Remember successes; a level that failed this time keeps its older one."""
+        for success in successes:
+            self.videos[success.level] = success.video
+            self.rates[success.level] = success.rate
 
     def draw(self, count: int, prompts: Prompts, generator: torch.Generator) -> tuple[torch.Tensor, Condition]:
         """``count`` successes with their conditions, families alike, a level as likely as it is rarely solved.
@@ -62,8 +85,8 @@ class Replay:
             ]
         )
         chosen = levels[torch.multinomial(weights, count, replacement=True, generator=generator)]
-        latents = torch.stack([self.videos[level] for level in chosen.tolist()])
         on = chosen.to(prompts.first_latents.device)
+        latents = torch.stack([self.videos[level] for level in chosen.tolist()]).to(on.device)
         return latents, Condition(first_latent=prompts.first_latents[on], prompt_embeds=prompts.prompt_embeds[on])
 
     def state(self) -> Weights:

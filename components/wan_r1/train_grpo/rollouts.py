@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +16,9 @@ from wan_r1.verification import Verdict, verify
 from wan_r1.video_model.sampling import Transition
 from wan_r1.video_model.wan import Condition, VideoModel
 
-Sampler = Callable[[torch.Tensor, Condition], tuple[torch.Tensor, list[Transition]]]
-"""From initial noise and conditions to clean latents and the stochastic transitions (none for an ODE)."""
+Sampler = Callable[[torch.Tensor, Condition, slice], tuple[torch.Tensor, list[Transition]]]
+"""From initial noise and conditions, with the place of these videos in the rollout, to clean latents and the stochastic
+transitions (none for an ODE)."""
 
 
 def _video(task: Task) -> np.ndarray:
@@ -67,6 +69,11 @@ class Prompts:
             else None,
         )
 
+    def condition(self, chosen: np.ndarray) -> Condition:
+        """The condition of the levels with these indices."""
+        index = torch.as_tensor(chosen)
+        return Condition(first_latent=self.first_latents[index], prompt_embeds=self.prompt_embeds[index])
+
     def draw_demonstrations(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, Condition]:
         """``count`` demonstrations with their conditions, every one as likely."""
         assert self.demonstrations is not None, "encode the prompts with videos=True"
@@ -74,15 +81,28 @@ class Prompts:
         condition = Condition(first_latent=self.first_latents[chosen], prompt_embeds=self.prompt_embeds[chosen])
         return self.demonstrations[chosen], condition
 
-    def draw(self, count: int, harder_share: float, rng: np.random.Generator) -> np.ndarray:
-        """Indices of ``count`` different levels, a fixed share of them harder ones."""
+    def draw(
+        self, count: int, harder_share: float, rng: np.random.Generator, weights: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Indices of ``count`` different levels, a fixed share of them harder ones.
+
+        Args:
+            count: levels.
+            harder_share: share of them without demonstration.
+            rng: draws them.
+            weights: how likely each level is within its kind, `[levels]`; by default all are alike.
+        """
         harder = round(count * harder_share) if self.demonstrated < len(self.tasks) else 0
         harder = count if self.demonstrated == 0 else harder
-        known = rng.choice(self.demonstrated, count - harder, replace=False) if count > harder else np.array([], int)
-        unknown = (
-            rng.choice(len(self.tasks) - self.demonstrated, harder, replace=False) if harder else np.array([], int)
-        )
-        return np.concatenate([known, unknown + self.demonstrated]).astype(int)
+
+        def choose(begin: int, end: int, wanted: int) -> np.ndarray:
+            if not wanted:
+                return np.array([], int)
+            shares = None if weights is None else weights[begin:end] / weights[begin:end].sum()
+            return begin + rng.choice(end - begin, wanted, replace=False, p=shares)
+
+        known = choose(0, self.demonstrated, count - harder)
+        return np.concatenate([known, choose(self.demonstrated, len(self.tasks), harder)]).astype(int)
 
 
 @dataclass(kw_only=True)
@@ -93,18 +113,20 @@ class Rollout:
         latents: clean latents, `[prompts * group, channels, frames, height, width]`.
         condition: of the same batch.
         transitions: stochastic steps, empty for an ODE rollout.
+        stochastic_steps: how many of them each video took.
         levels: index in `Prompts` of each group's level, `[prompts]`.
         tasks: level of each video.
         verdicts: what was verified of each video.
         rewards: `[prompts, group]`.
         verified: the paper's trajectory reward of each video, whatever the training reward is, `[prompts, group]`.
         components: each of the reward's components, `[prompts * group]`.
-        seconds: wall seconds by phase: rollout, decode, reward.
+        seconds: wall seconds by phase: rollout, decode, reward (what the next sampling did not hide of it).
     """
 
     latents: torch.Tensor
     condition: Condition
     transitions: list[Transition]
+    stochastic_steps: int
     levels: np.ndarray
     tasks: list[Task]
     verdicts: list[Verdict]
@@ -120,10 +142,12 @@ def roll_out(
     chosen: np.ndarray,
     *,
     group_size: int,
-    generator: torch.Generator,
+    noise: torch.Tensor,
     sampler: Sampler,
     reward: RewardFn,
     judge: Judge | None = None,
+    chunk: int = 0,
+    pool: ProcessPoolExecutor | None = None,
 ) -> Rollout:
     """Sample ``group_size`` videos of each chosen level and reward them.
 
@@ -132,38 +156,80 @@ def roll_out(
         prompts: the levels.
         chosen: indices of levels, `[prompts]`.
         group_size: videos a level.
-        generator: of the initial noise; each video of a group starts from its own.
+        noise: initial noise of each video, `[prompts * group, channels, frames, height, width]`.
         sampler: draws latents from the policy.
         reward: the training reward.
         judge: for the reward `judge`.
+        chunk: videos that are sampled, decoded and verified at a time; 0 takes all at once.
+        pool: verifies a chunk while the next one is sampled; by default this process does it in between.
     """
-    begin = time.perf_counter()
-    index = torch.as_tensor(chosen)
-    condition = Condition(
-        first_latent=prompts.first_latents[index], prompt_embeds=prompts.prompt_embeds[index]
-    ).repeat_interleave(group_size)
+    condition = prompts.condition(chosen).repeat_interleave(group_size)
     tasks = [prompts.tasks[i] for i in chosen for _ in range(group_size)]
-    shape = (len(tasks), *prompts.first_latents.shape[1:2], model.latent_frames(tasks[0].frames))
-    noise = torch.randn(*shape, *prompts.first_latents.shape[3:], generator=generator).to(model.device)
+    seconds = {"rollout": 0.0, "decode": 0.0, "reward": 0.0}
+    latents, transitions, videos, verdicts = [], [], [], []
     model.transformer.eval()
-    latents, transitions = sampler(noise, condition)
-    sampled = time.perf_counter()
-    videos = model.decode(latents)
-    decoded = time.perf_counter()
-    verdicts = verify(videos, tasks)
-    inputs = RewardInputs(videos=videos, tasks=tasks, verdicts=verdicts, judge=judge)
+    for start in range(0, len(tasks), chunk or len(tasks)):
+        part = slice(start, start + (chunk or len(tasks)))
+        begin = time.perf_counter()
+        clean, steps = sampler(noise[part].to(model.device), condition.take(part), part)
+        sampled = time.perf_counter()
+        frames = model.decode(clean)
+        decoded = time.perf_counter()
+        verdicts.append(_verify(frames, tasks[part], pool))
+        latents.append(clean)
+        transitions.append(steps)
+        videos.append(frames)
+        seconds["rollout"] += sampled - begin
+        seconds["decode"] += decoded - sampled
+        seconds["reward"] += time.perf_counter() - decoded
+    begin = time.perf_counter()
+    found = [verdict for future in verdicts for verdict in future.result()]
+    inputs = RewardInputs(videos=np.concatenate(videos), tasks=tasks, verdicts=found, judge=judge)
     output = reward(inputs)
     verified = get_reward("trajectory")(inputs).reward
-    done = time.perf_counter()
+    seconds["reward"] += time.perf_counter() - begin
+    joined = _joined(transitions, [len(one) for one in latents])
     return Rollout(
-        latents=latents,
+        latents=torch.cat(latents),
         condition=condition,
-        transitions=transitions,
+        transitions=joined,
+        stochastic_steps=sum(len(transition.rows) for transition in joined) // len(tasks),
         levels=chosen,
         tasks=tasks,
-        verdicts=verdicts,
+        verdicts=found,
         rewards=output.reward.reshape(len(chosen), group_size),
         verified=verified.reshape(len(chosen), group_size),
         components=output.components,
-        seconds={"rollout": sampled - begin, "decode": decoded - sampled, "reward": done - decoded},
+        seconds=seconds,
     )
+
+
+def _verify(videos: np.ndarray, tasks: list[Task], pool: ProcessPoolExecutor | None) -> Future[list[Verdict]]:
+    """The verdicts to come; without a pool they are there at once."""
+    if pool is not None:
+        return pool.submit(verify, videos, tasks)
+    done: Future[list[Verdict]] = Future()
+    done.set_result(verify(videos, tasks))
+    return done
+
+
+def _joined(chunks: list[list[Transition]], sizes: list[int]) -> list[Transition]:
+    """The transitions of several chunks as if they had been rolled out together."""
+    starts = np.cumsum([0, *sizes[:-1]]).tolist()
+    by_index: dict[int, list[Transition]] = {}
+    for start, transitions in zip(starts, chunks, strict=True):
+        for transition in transitions:
+            moved = transition.take(slice(None), rows=transition.rows + start)
+            by_index.setdefault(transition.index, []).append(moved)
+    return [
+        Transition(
+            index=index,
+            sigma=same[0].sigma,
+            sigma_next=same[0].sigma_next,
+            **{
+                name: torch.cat([getattr(transition, name) for transition in same])
+                for name in ("rows", "x", "sample", "mean", "log_prob")
+            },
+        )
+        for index, same in sorted(by_index.items())
+    ]

@@ -41,7 +41,7 @@ def run(
         certificate: of validate_tasks, for the data set.
 
     Returns:
-        The stage's summary.
+        The stage's summary; of several processes (`accelerate launch`) only the first has all of it.
 
     Raises:
         InputError: if the data set is not the certified one or lacks a split.
@@ -86,6 +86,9 @@ def run(
             judge=judge,
         )
         uri = trainer.run()
+        if not trainer.processes.first:
+            # Of several processes one writes.
+            return clock.summary()
         log, iterations, trained = trainer.state.log, trainer.state.step, trainer.state.core_seconds
         write_log(log, metrics)
         summary = {
@@ -101,6 +104,8 @@ def run(
             **_ends(log, "em"),
             **_ends(log, "em_harder"),
         }
+        if trainer.stopped:
+            summary["stopped"] = trainer.stopped
         if judge is not None:
             summary["judge_heldout_accuracy"] = judge.heldout_accuracy
         training_report(

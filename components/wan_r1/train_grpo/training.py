@@ -7,10 +7,12 @@ Top-down: `GrpoTrainer.run` is the loop, `_iterate` one iteration; the two objec
 from __future__ import annotations
 
 import math
+import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import torch
@@ -22,26 +24,27 @@ from wan_r1.rewards.judge import VideoJudge
 from wan_r1.tasks.dataset import Task
 from wan_r1.train_grpo.advantages import Advantages, group_advantages
 from wan_r1.train_grpo.config import TrainGrpoConfig
-from wan_r1.train_grpo.flow_grpo import flow_grpo_loss, rows_of
-from wan_r1.train_grpo.forward_grpo import forward_grpo_loss, good_share
-from wan_r1.train_grpo.replay import Replay
+from wan_r1.train_grpo.curriculum import Curriculum, kind_of
+from wan_r1.train_grpo.flow_grpo import FlowGrpo
+from wan_r1.train_grpo.forward_grpo import ForwardGrpo
+from wan_r1.train_grpo.minibatches import minibatches
+from wan_r1.train_grpo.replay import Replay, successes_of
 from wan_r1.train_grpo.rollouts import Prompts, Rollout, roll_out
 from wan_r1.training.backward import backward
 from wan_r1.training.compute import ComputeClock
+from wan_r1.training.eviction import Evicted, Eviction
+from wan_r1.training.processes import Processes
 from wan_r1.training.randomness import numpy_generator, torch_generator
 from wan_r1.training.state import TrainingDiverged, TrainingState, resume_state, save_state
 from wan_r1.training.validation import Validation, validate
 from wan_r1.video_model.lora import ensure_lora
-from wan_r1.video_model.sampling import Transition, ode_sample, sde_rollout
-from wan_r1.video_model.schedule import random_sigmas, sigma_grid
+from wan_r1.video_model.sampling import Transition
+from wan_r1.video_model.schedule import sigma_grid
 from wan_r1.video_model.wan import Condition, VideoModel
-from wan_r1.video_model.weights import Weights, copy_weights, move_towards, trainable, using
+from wan_r1.video_model.weights import copy_weights, move_towards, trainable, using
 
-Batch = tuple[int, Callable[[slice], tuple[torch.Tensor, dict[str, float]]]]
-"""Videos of a batch, and the loss of a part of it with what is logged."""
-
-REPLAY = "replay"
-"""Name of the replayed successes in the saved state."""
+REPLAY, CURRICULUM = "replay", "curriculum"
+"""Names of the replayed successes and of the success rates in the saved state."""
 
 
 @dataclass(kw_only=True)
@@ -55,6 +58,7 @@ class GrpoTrainer:
         validation: levels for validation.
         prefix: URI prefix of the run's checkpoints.
         judge: fitted judge, when the reward is `judge`.
+        stopped: why training stopped before its last iteration, empty if it did not.
     """
 
     config: TrainGrpoConfig
@@ -64,254 +68,241 @@ class GrpoTrainer:
     prefix: str
     judge: VideoJudge | None = None
     state: TrainingState = field(default_factory=TrainingState)
+    stopped: str = ""
 
     def run(self, on_validation: Callable[[int, Validation], None] = lambda step, result: None) -> str:
-        """Train to the end and return the URI of the last checkpoint."""
+        """Train to the end and return the URI of the last checkpoint.
+
+        Raises:
+            ConfigError: if the prompts do not divide among the processes.
+            TrainingDiverged: if loss or gradient is not finite.
+            Evicted: after SIGTERM, with what was learned saved.
+        """
         config, model = self.config, self.model
-        ensure_lora(model.transformer, rank=config.lora_rank, alpha=config.lora_alpha, seed=config.seed)
-        self.reward = get_reward(config.reward)
-        self.grid = sigma_grid(config.rollout_steps, model.shift)
-        # The starting policy, before a resumed state is laid over it. With LoRA this copies the adapter alone.
-        self.reference = copy_weights(model.transformer)
-        self.accelerator = Accelerator(cpu=model.device.type == "cpu", mixed_precision=config.precision)
-        optimizer = torch.optim.AdamW(
-            trainable(model.transformer).values(), lr=config.learning_rate, weight_decay=0.0, betas=(0.9, 0.99)
-        )
-        self.policy, self.optimizer = self.accelerator.prepare(model.transformer, optimizer)
-        self.last_good = self._resume_or_start()
-        self.replay = Replay.from_state(self.state.extra.get(REPLAY, {}))
-        compute = ComputeClock(model.device, self.state.core_seconds)
+        self.prepare()
+        compute = ComputeClock(model.device, self.state.core_seconds if self.processes.first else 0.0)
         # The reward is named, since the arms of a comparison run beside each other.
-        with Progress(f"{config.STAGE}:{config.reward}", total=config.iterations, start=self.state.step) as progress:
-            while self.state.step < config.iterations:
-                with compute.running():
-                    entry = self._iterate()
-                self.state.step += 1
-                self.state.core_seconds = compute.seconds
-                entry |= {"iteration": self.state.step, "core_seconds": compute.seconds}
-                if self.state.step % config.validate_every == 0:
-                    with using(model.transformer, self.state.ema):
-                        steps = config.rollout_steps
-                        result = validate(model, self.validation, steps=steps, seed=config.seed)
-                    entry |= {f"validation_em/{family}": value for family, value in result.em.items()}
-                    entry["validation_mf"] = result.mean_mf
-                    on_validation(self.state.step, result)
-                self.state.log.append(entry)
-                shown = ("reward", "verified_reward", "em", "em_harder")
-                progress.update(self.state.step, **{name: entry[name] for name in shown if name in entry})
-                if self.state.step % config.checkpoint_every == 0 or self.state.step == config.iterations:
-                    self.last_good = self._save()
+        with (
+            Eviction(self.processes) as eviction,
+            self._reward_pool() as self.pool,
+            Progress(
+                f"{config.STAGE}:{config.reward}",
+                total=config.iterations,
+                start=self.state.step,
+                quiet=not self.processes.first,
+            ) as progress,
+        ):
+            try:
+                # For a run that ended between an iteration and its validation.
+                self._validate_if_due(on_validation)
+                while self.state.step < config.iterations and not self.stopped:
+                    entry = self._one(compute, eviction, on_validation)
+                    shown = ("reward", "verified_reward", "em", "em_harder")
+                    progress.update(self.state.step, **{name: entry[name] for name in shown if name in entry})
+                    done = self.state.step == config.iterations or bool(self.stopped)
+                    if self.state.step % config.checkpoint_every == 0 or done:
+                        self.last_good = self._save()
+            except Evicted:
+                self.last_good = self._save()
+                progress.note(f"ended by SIGTERM after iteration {self.state.step}; saved {self.last_good}")
+                raise
         for name, parameter in trainable(model.transformer).items():
             parameter.data.copy_(self.state.ema[name])
         return self.last_good
 
-    def _iterate(self) -> dict[str, float]:
-        """One rollout with its updates; returns what is logged."""
-        config, step = self.config, self.state.step
-        accelerator = self.accelerator
-        rng = numpy_generator(config.seed, config.STAGE, "prompts", step)
-        chosen = self.prompts.draw(config.prompts_per_iteration, config.harder_share, rng)
-        # Whole groups go to a process: an advantage never needs another process' rewards.
-        chosen = chosen[accelerator.process_index :: accelerator.num_processes]
-        generator = torch_generator(config.seed, config.STAGE, "rollout", step, accelerator.process_index)
-        rollout = self._roll_out(chosen, generator)
-        begin = time.perf_counter()
-        advantages = group_advantages(rollout.rewards, config.advantage_clip, config.least_std)
-        entry = self._rollout_entry(rollout, advantages.zero_std_groups)
-        if config.replay_batch:
-            self.replay.keep(rollout)
-            entry["replay_levels"] = float(len(self.replay))
-        # Fewer successes than `replay_levels` would be learned by heart: until then, only look for more.
-        if self._has_known_solutions or (advantages.mixed.any() and not config.replay_levels):
-            entry |= self._update(rollout, advantages, generator)
-        entry["seconds_update"] = time.perf_counter() - begin
+    def prepare(self) -> None:
+        """Adapter, optimizer and objective, with the state of a run that stopped laid over them; `run` begins with it.
+
+        Raises:
+            ConfigError: if the prompts do not divide among the processes.
+        """
+        config, model = self.config, self.model
+        self.accelerator = Accelerator(cpu=model.device.type == "cpu", mixed_precision=config.precision)
+        self.processes = Processes(self.accelerator)
+        self.processes.require_share("grpo_prompts_per_iteration", config.prompts_per_iteration)
+        self.reward = get_reward(config.reward)
+        self.pool: ProcessPoolExecutor | None = None
+        ensure_lora(model.transformer, rank=config.lora_rank, alpha=config.lora_alpha, seed=config.seed)
+        self.grid = sigma_grid(config.rollout_steps, model.shift)
+        # The starting policy, before a resumed state is laid over it. With LoRA this copies the adapter alone.
+        self.reference = copy_weights(model.transformer)
+        optimizer = torch.optim.AdamW(
+            trainable(model.transformer).values(), lr=config.learning_rate, weight_decay=0.0, betas=(0.9, 0.99)
+        )
+        # Gradients are added up by `Processes`, so that a batch may be spread over cores in each of them.
+        self.policy = self.accelerator.prepare_model(model.transformer, evaluation_mode=True)
+        self.optimizer = self.accelerator.prepare(optimizer)
+        self.last_good = self._resume_or_start()
+        self.replay = Replay.from_state(self.state.extra.get(REPLAY, {}))
+        self.curriculum = Curriculum(floor=config.curriculum_floor)
+        self.curriculum.load(self.state.extra.get(CURRICULUM, {}))
+        common = {"config": config, "model": model, "policy": self.policy, "reference": self.reference}
+        self.objective: FlowGrpo | ForwardGrpo = (
+            FlowGrpo(**common, grid=self.grid)
+            if config.objective == "flow_grpo"
+            else ForwardGrpo(
+                **common,
+                grid=self.grid,
+                state=self.state,
+                prompts=self.prompts,
+                replay=self.replay,
+                processes=self.processes,
+            )
+        )
+
+    def _one(
+        self, compute: ComputeClock, eviction: Eviction, on_validation: Callable[[int, Validation], None]
+    ) -> dict[str, float]:
+        """One iteration with its bookkeeping and, when it is due, its validation; returns what is logged."""
+        config, state = self.config, self.state
+        with compute.running():
+            chosen, generator = self.draw_prompts()
+            rollout = self.roll_out(chosen, generator)
+        with eviction.deferred():
+            with compute.running():
+                entry = self._learn(rollout, generator)
+            state.step += 1
+            state.core_seconds = self.processes.total(compute.seconds)
+            entry |= {"iteration": state.step, "core_seconds": state.core_seconds}
+            state.log.append(entry)
+        self._validate_if_due(on_validation)
+        if config.stop_kl and entry.get("kl", 0.0) > config.stop_kl:
+            self.stopped = f"KL {entry['kl']:.4g} rose above grpo_stop_kl"
         return entry
 
-    @property
-    def _sampling_policy(self) -> Weights:
-        """The weights that roll out: forward_grpo's are the moving average, flow_grpo's the trained ones themselves."""
-        return self.state.ema if self.config.objective == "forward_grpo" else {}
-
-    def _roll_out(self, chosen: np.ndarray, generator: torch.Generator) -> Rollout:
-        config, model = self.config, self.model
-
-        def draw(noise: torch.Tensor, condition: Condition) -> tuple[torch.Tensor, list[Transition]]:
-            if config.objective == "forward_grpo":
-                return ode_sample(model, noise, condition, self.grid), []
-            return sde_rollout(
-                model,
-                noise,
-                condition,
-                self.grid,
-                window=config.sde_window,
-                kind=config.sde_kind,
-                noise_scale=config.sde_noise,
-                generator=generator,
+    def _validate_if_due(self, on_validation: Callable[[int, Validation], None]) -> None:
+        """Validate the averaged weights if it is time, and log it with the last iteration."""
+        config, state = self.config, self.state
+        if not state.log or state.step % config.validate_every or "validation_mf" in state.log[-1]:
+            return
+        with using(self.model.transformer, state.ema):
+            result = validate(
+                self.model, self.validation, steps=config.rollout_steps, seed=config.seed, processes=self.processes
             )
+        entry = {f"validation_em/{family}": value for family, value in result.em.items()}
+        state.log[-1] |= entry | {"validation_mf": result.mean_mf}
+        on_validation(state.step, result)
+        if result.mean_mf < config.stop_fidelity:
+            self.stopped = f"validation fidelity {result.mean_mf:.4f} fell below grpo_stop_fidelity"
 
-        def sampler(noise: torch.Tensor, condition: Condition) -> tuple[torch.Tensor, list[Transition]]:
-            size = config.micro_batch or len(noise)
-            parts = [
-                draw(noise[start : start + size], condition.take(slice(start, start + size)))
-                for start in range(0, len(noise), size)
-            ]
-            return torch.cat([latents for latents, _ in parts]), _joined([transitions for _, transitions in parts])
+    def draw_prompts(self) -> tuple[np.ndarray, torch.Generator]:
+        """Levels of this iteration, of all processes, and the generator of all else that it draws."""
+        config, step = self.config, self.state.step
+        rng = numpy_generator(config.seed, config.STAGE, "prompts", step)
+        weights = self.curriculum.weights(self.prompts.tasks) if config.curriculum_floor < 1 else None
+        chosen = self.prompts.draw(config.prompts_per_iteration, config.harder_share, rng, weights)
+        return chosen, torch_generator(config.seed, config.STAGE, "rollout", step, 0)
 
-        with using(model.transformer, self._sampling_policy):
+    def roll_out(self, chosen: np.ndarray, generator: torch.Generator) -> Rollout:
+        """This process's groups. Whole groups go to a process, and every one draws the noise of all."""
+        config, model, objective = self.config, self.model, self.objective
+        latent = self.prompts.first_latents.shape
+        frames = model.latent_frames(self.prompts.tasks[0].frames)
+        starts = len(chosen) * (1 if config.shared_noise else config.group_size)
+        noise = torch.randn(starts, latent[1], frames, *latent[3:], generator=generator)
+        if config.shared_noise:
+            noise = noise.repeat_interleave(config.group_size, 0)
+        stochastic, z = objective.draw(len(chosen), noise.shape, self.state.step, generator)
+        groups = self.processes.share(len(chosen))
+        rows = (groups[:, None] * config.group_size + torch.arange(config.group_size)).reshape(-1)
+        stochastic, z = stochastic[groups].repeat_interleave(config.group_size, 0), z[:, rows]
+
+        def sampler(
+            noise: torch.Tensor, condition: Condition, part: slice
+        ) -> tuple[torch.Tensor, list[Transition]]:
+            with self.accelerator.autocast():
+                return objective.sample(noise, condition, stochastic[part], z[:, part])
+
+        with using(model.transformer, objective.sampling_weights):
             return roll_out(
                 model,
                 self.prompts,
-                chosen,
+                chosen[groups.numpy()],
                 group_size=config.group_size,
-                generator=generator,
+                noise=noise[rows],
                 sampler=sampler,
                 reward=self.reward,
                 judge=self.judge,
+                chunk=config.micro_batch,
+                pool=self.pool,
             )
 
-    def _update(self, rollout: Rollout, advantages: Advantages, generator: torch.Generator) -> dict[str, float]:
+    def _learn(self, rollout: Rollout, generator: torch.Generator) -> dict[str, float]:
+        """The updates of one rollout; returns what is logged, over all processes."""
+        config, begin = self.config, time.perf_counter()
+        advantages = group_advantages(
+            self.gathered(rollout.rewards),
+            config.advantage_clip,
+            config.least_std,
+            spread=config.advantage_std,
+            best_and_worst=config.best_and_worst,
+        )
+        entry = self._rollout_entry(rollout)
+        if config.curriculum_floor < 1:
+            outcomes = [
+                (kind_of(task), float(v.em)) for task, v in zip(rollout.tasks, rollout.verdicts, strict=True)
+            ]
+            self.curriculum.learn(self.processes.everyones(outcomes))
+        least = 0
+        learning = bool(advantages.mixed.any())
+        if isinstance(self.objective, ForwardGrpo):
+            if config.replay_batch:
+                self.replay.keep(self.processes.everyones(successes_of(rollout)))
+                entry["replay_levels"] = float(len(self.replay))
+            # Fewer successes than `replay_levels` would be learned by heart: until then, only look for more.
+            least = config.minibatches if self.objective.has_known_solutions else 0
+            learning = bool(least) or (learning and not config.replay_levels)
+        if learning:
+            entry |= self._update(rollout, advantages, generator, least)
+        entry["seconds_update"] = time.perf_counter() - begin
+        return self.processes.means(entry) | {"zero_std_groups": advantages.zero_std_groups}
+
+    def gathered(self, rewards: np.ndarray) -> np.ndarray:
+        """The rewards of all processes' groups in the order in which the groups were drawn."""
+        parts = self.processes.everyones([rewards])
+        whole = np.empty((sum(len(part) for part in parts), rewards.shape[1]), rewards.dtype)
+        for rank, part in enumerate(parts):
+            whole[rank :: len(parts)] = part
+        return whole
+
+    def _update(
+        self, rollout: Rollout, advantages: Advantages, generator: torch.Generator, least: int
+    ) -> dict[str, float]:
         """The optimizer steps of one rollout; returns means of what is logged."""
+        config, device = self.config, self.model.device
+        parameters = list(trainable(self.model.transformer).values())
         logged: list[dict[str, float]] = []
         self.policy.train()
-        for rows in self._minibatches(advantages, generator):
-            values = torch.from_numpy(advantages.values.reshape(-1)[rows.numpy()]).to(self.model.device)
-            batches = list(self._batches(rollout, rows, values, generator))
-            parameters = trainable(self.model.transformer).values()
+        for minibatch in minibatches(
+            config, advantages, self.processes, generator=generator, device=device, least=least
+        ):
             self.optimizer.zero_grad()
-            for batch in batches:
-                size, loss = batch()
-                scale = 1 / len(batches)
-                logged.append(backward(self.accelerator, self.model.cores, loss, size, parameters, scale=scale))
-            norm = self.accelerator.clip_grad_norm_(parameters, self.config.max_grad_norm)
-            self._check_finite(logged[-1]["loss"], float(norm), rollout)
-            logged[-1]["grad_norm"] = float(norm)
+            for prepare in self.objective.batches(rollout, minibatch, generator):
+                batch = prepare()
+                logged.append(
+                    backward(
+                        self.accelerator,
+                        self.model.cores,
+                        batch.loss,
+                        batch.size,
+                        parameters,
+                        scale=batch.weight,
+                        micro_batch=config.micro_batch,
+                    )
+                )
+            self.processes.add_gradients(parameters)
+            norm = float(self.accelerator.clip_grad_norm_(parameters, config.max_grad_norm))
+            self._check_finite(logged[-1].get("loss", 0.0), norm, rollout)
+            logged.append({"grad_norm": norm})
             self.optimizer.step()
-            move_towards(self.state.ema, self.model.transformer, 1 - self.config.ema_decay)
+            move_towards(self.state.ema, self.model.transformer, 1 - config.ema_decay)
         names = {name for values in logged for name in values}
         means = {name: float(np.mean([values[name] for values in logged if name in values])) for name in names}
-        if "ratio_mean" in logged[0]:
+        if logged and "ratio_mean" in logged[0]:
             means["ratio_first"] = logged[0]["ratio_mean"]
         return means
 
-    def _minibatches(self, advantages: Advantages, generator: torch.Generator) -> Iterator[torch.Tensor]:
-        """Rows of each optimizer step: whole mixed groups, dealt anew in every epoch.
-
-        Steps that known solutions join are as many in every iteration, even where no group is left for one.
-        """
-        config = self.config
-        mixed = torch.from_numpy(advantages.mixed).nonzero()[:, 0]
-        offsets = torch.arange(config.group_size)
-        for _ in range(config.epochs):
-            order = mixed[torch.randperm(len(mixed), generator=generator)] if config.minibatches > 1 else mixed
-            for groups in order.tensor_split(
-                config.minibatches if self._has_known_solutions else min(config.minibatches, len(mixed))
-            ):
-                yield (groups[:, None] * config.group_size + offsets).reshape(-1)
-
-    def _batches(
-        self, rollout: Rollout, rows: torch.Tensor, advantages: torch.Tensor, generator: torch.Generator
-    ) -> Iterator[Callable[[], Batch]]:
-        """The forward passes of one optimizer step, each to be prepared when its turn has come."""
-        config = self.config
-        # There may be no row: a step of known solutions alone.
-        size = config.micro_batch or max(1, len(rows))
-        for start in range(0, max(1, len(rows)), size):
-            part, weight = rows[start : start + size], advantages[start : start + size]
-            if config.objective == "flow_grpo":
-                for transition in rollout.transitions:
-                    yield partial(self._flow_grpo, rollout, transition, part, weight)
-            else:
-                for _ in range(config.forward_sigmas):
-                    yield partial(self._forward_grpo, rollout, part, weight, generator)
-
-    def _flow_grpo(self, rollout: Rollout, whole: Transition, rows: torch.Tensor, advantages: torch.Tensor) -> Batch:
-        config, model = self.config, self.model
-        transition, condition = rows_of(whole, rows), rollout.condition.take(rows)
-        reference = self._reference_velocity(transition.x, transition.sigma, condition) if config.kl_beta else None
-
-        def loss(part: slice) -> tuple[torch.Tensor, dict[str, float]]:
-            mine = rows_of(transition, part)
-            result = flow_grpo_loss(
-                model,
-                mine,
-                advantages[part],
-                velocity=model.velocity(mine.x, mine.sigma, condition.take(part), self.policy),
-                reference_velocity=None if reference is None else reference[part],
-                sigma_first=float(self.grid[1]),
-                kind=config.sde_kind,
-                noise=config.sde_noise,
-                clip_range=config.clip_range,
-                kl_beta=config.kl_beta,
-            )
-            return result.loss, {
-                "ratio_mean": result.ratio.mean().item(),
-                "ratio_std": result.ratio.std().item(),
-                "clip_fraction": result.clip_fraction,
-                "kl": result.kl,
-            }
-
-        return len(rows), loss
-
-    def _forward_grpo(
-        self, rollout: Rollout, rows: torch.Tensor, advantages: torch.Tensor, generator: torch.Generator
-    ) -> Batch:
-        config, model = self.config, self.model
-        clean, condition = rollout.latents[rows], rollout.condition.take(rows)
-        good = good_share(advantages, config.advantage_scale)
-        for more, its_condition in self._known_solutions(generator):
-            clean, condition = torch.cat([clean, more]), condition.join(its_condition)
-            good = torch.cat([good, torch.ones(len(more), device=good.device)])
-        sigma = random_sigmas(len(clean), model.shift, generator).to(model.device)
-        noise = torch.randn(clean.shape, generator=generator).to(model.device)
-        level = sigma.view(-1, 1, 1, 1, 1)
-        noised = (1 - level) * clean + level * noise
-        # A video that is wholly good takes nothing from the sampling policy's velocity.
-        partly = (good < 1).nonzero()[:, 0]
-        sampling_velocity = torch.zeros_like(clean)
-        with torch.no_grad(), using(model.transformer, self._sampling_policy):
-            if len(partly):
-                sampling_velocity[partly] = model.velocity(noised[partly], sigma[partly], condition.take(partly))
-        reference = self._reference_velocity(noised, sigma, condition) if config.anchor else None
-
-        def loss(part: slice) -> tuple[torch.Tensor, dict[str, float]]:
-            result = forward_grpo_loss(
-                clean[part],
-                noised[part],
-                sigma[part],
-                good[part],
-                velocity=model.velocity(noised[part], sigma[part], condition.take(part), self.policy),
-                sampling_velocity=sampling_velocity[part],
-                reference_velocity=None if reference is None else reference[part],
-                mask=model.mask(clean),
-                anchor=config.anchor,
-            )
-            return result.loss, {"anchor": result.anchor}
-
-        return len(clean), loss
-
-    @property
-    def _replays(self) -> bool:
-        """Whether successes join the optimizer steps by now."""
-        return self.config.replay_batch > 0 and len(self.replay) >= max(1, self.config.replay_levels)
-
-    @property
-    def _has_known_solutions(self) -> bool:
-        return self._replays or self.config.demonstration_batch > 0
-
-    def _known_solutions(self, generator: torch.Generator) -> Iterator[tuple[torch.Tensor, Condition]]:
-        """Videos that are wholly good and join a minibatch: replayed successes and demonstrations."""
-        config = self.config
-        if self._replays:
-            yield self.replay.draw(config.replay_batch, self.prompts, generator)
-        if config.demonstration_batch:
-            yield self.prompts.draw_demonstrations(config.demonstration_batch, generator)
-
-    @torch.no_grad()
-    def _reference_velocity(self, x: torch.Tensor, sigma: torch.Tensor | float, condition: Condition) -> torch.Tensor:
-        with using(self.model.transformer, self.reference):
-            return self.model.velocity(x, sigma, condition)
-
-    def _rollout_entry(self, rollout: Rollout, zero_std_groups: float) -> dict[str, float]:
+    def _rollout_entry(self, rollout: Rollout) -> dict[str, float]:
         em = np.array([verdict.em for verdict in rollout.verdicts], float)
         harder = np.array([task.split == "prompts" for task in rollout.tasks])
         entry = {
@@ -319,7 +310,6 @@ class GrpoTrainer:
             "verified_reward": float(rollout.verified.mean()),
             "em": float(em.mean()),
             "mf": float(np.mean([verdict.mf for verdict in rollout.verdicts])),
-            "zero_std_groups": zero_std_groups,
             **{f"reward_{name}": float(values.mean()) for name, values in rollout.components.items()},
             **{f"seconds_{name}": value for name, value in rollout.seconds.items()},
         }
@@ -348,28 +338,24 @@ class GrpoTrainer:
         return ""
 
     def _save(self) -> str:
-        if self.config.replay_batch:
-            self.state.extra[REPLAY] = self.replay.state()
-        return save_state(
-            self.prefix,
-            self.state,
-            self.model.transformer,
-            self.optimizer,
-            lora_rank=self.config.lora_rank,
-            lora_alpha=self.config.lora_alpha,
+        self.state.extra[REPLAY] = self.replay.state()
+        self.state.extra[CURRICULUM] = self.curriculum.state()
+        return self.processes.by_first(
+            lambda: save_state(
+                self.prefix,
+                self.state,
+                self.model.transformer,
+                self.optimizer,
+                lora_rank=self.config.lora_rank,
+                lora_alpha=self.config.lora_alpha,
+            )
         )
 
-
-def _joined(parts: list[list[Transition]]) -> list[Transition]:
-    """The transitions of several chunks as if they had been rolled out together."""
-    return [
-        Transition(
-            sigma=same[0].sigma,
-            sigma_next=same[0].sigma_next,
-            x=torch.cat([t.x for t in same]),
-            sample=torch.cat([t.sample for t in same]),
-            mean=torch.cat([t.mean for t in same]),
-            log_prob=torch.cat([t.log_prob for t in same]),
-        )
-        for same in zip(*parts, strict=True)
-    ]
+    @contextmanager
+    def _reward_pool(self) -> Iterator[ProcessPoolExecutor | None]:
+        """The processes that verify; started afresh, since a fork would copy torch's threads and its GPU."""
+        if not self.config.reward_workers:
+            yield None
+            return
+        with ProcessPoolExecutor(self.config.reward_workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            yield pool

@@ -39,7 +39,7 @@ def run(
             the comparison of more SFT with reinforcement learning.
 
     Returns:
-        The stage's summary.
+        The stage's summary; of several processes (`accelerate launch`) only the first has all of it.
 
     Raises:
         InputError: if the data set is not the certified one or lacks a split.
@@ -76,6 +76,9 @@ def run(
             compute_budget=budget.core_seconds if budget else None,
         )
         uri = trainer.run()
+        if not trainer.processes.first:
+            # Of several processes one writes.
+            return clock.summary()
         state = trainer.state
         write_log(state.log, metrics)
         last: dict[str, float] = next((entry for entry in reversed(state.log) if "mf" in entry), {})

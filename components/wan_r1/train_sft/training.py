@@ -19,6 +19,8 @@ from wan_r1.tasks.dataset import Task
 from wan_r1.train_sft.config import TrainSftConfig
 from wan_r1.training.backward import backward
 from wan_r1.training.compute import ComputeClock
+from wan_r1.training.eviction import Evicted, Eviction
+from wan_r1.training.processes import Processes
 from wan_r1.training.randomness import torch_generator
 from wan_r1.training.state import TrainingDiverged, TrainingState, resume_state, save_state
 from wan_r1.training.validation import Validation, validate
@@ -95,47 +97,77 @@ class SftTrainer:
     state: TrainingState = field(default_factory=TrainingState)
 
     def run(self, on_validation: Callable[[int, Validation], None] = lambda step, result: None) -> str:
-        """Train to the end and return the URI of the last checkpoint."""
+        """Train to the end and return the URI of the last checkpoint.
+
+        Raises:
+            ConfigError: if the batch does not divide among the processes.
+            TrainingDiverged: if loss or gradient is not finite.
+            Evicted: after SIGTERM, with what was learned saved.
+        """
         config, model = self.config, self.model
-        ensure_lora(model.transformer, rank=config.lora_rank, alpha=config.lora_alpha, seed=config.seed)
         accelerator = Accelerator(cpu=model.device.type == "cpu", mixed_precision=config.precision)
+        self.processes = Processes(accelerator)
+        self.processes.require_share("sft_batch_size", config.batch_size)
+        ensure_lora(model.transformer, rank=config.lora_rank, alpha=config.lora_alpha, seed=config.seed)
         optimizer = torch.optim.AdamW(
             trainable(model.transformer).values(),
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
             betas=(0.9, 0.95),
         )
-        transformer, optimizer = accelerator.prepare(model.transformer, optimizer)
+        # Gradients are added up by `Processes`, so that a batch may be spread over cores in each of them.
+        transformer = accelerator.prepare_model(model.transformer, evaluation_mode=True)
+        optimizer = accelerator.prepare(optimizer)
         uri = self._resume_or_start(model.transformer, optimizer)
         saved_step = self.state.step if uri else -1
-        compute = ComputeClock(model.device, self.state.core_seconds)
-        shares = self._family_shares()
-        em = min(self._last_em().values(), default=0.0)
-        with Progress(config.STAGE, total=config.steps, start=self._done_steps()) as progress:
-            while not self._finished(em):
-                with compute.running():
-                    loss, norm = self._step(accelerator, transformer, optimizer, shares, uri)
-                state = self.state
-                state.step += 1
-                state.core_seconds = compute.seconds
-                entry = {"step": state.step, "loss": loss, "grad_norm": norm, "core_seconds": state.core_seconds}
-                if state.step % self._validate_every == 0:
-                    with using(model.transformer, state.ema):
-                        result = validate(model, self.validation, steps=config.validation_steps, seed=config.seed)
-                    em = min(result.em.values())
-                    entry |= {f"em/{family}": value for family, value in result.em.items()} | {"mf": result.mean_mf}
-                    on_validation(state.step, result)
-                state.log.append(entry)
-                if state.step % self._validate_every == 0:
-                    shares = self._family_shares()
-                progress.update(self._done_steps(), loss=loss, em=em)
-                if state.step % config.checkpoint_every == 0:
-                    uri, saved_step = self._save(model.transformer, optimizer), state.step
+        compute = ComputeClock(model.device, self.state.core_seconds if self.processes.first else 0.0)
+        with (
+            Eviction(self.processes) as eviction,
+            Progress(
+                config.STAGE, total=config.steps, start=self._done_steps(), quiet=not self.processes.first
+            ) as progress,
+        ):
+            try:
+                # A run that ended between a step and its validation makes up for it, or it would draw other videos.
+                self._validate_if_due(on_validation)
+                em, shares = min(self._last_em().values(), default=0.0), self._family_shares()
+                while not self._finished(em):
+                    state = self.state
+                    with eviction.deferred():
+                        with compute.running():
+                            loss, norm = self._step(accelerator, transformer, optimizer, shares, uri)
+                        state.step += 1
+                        state.core_seconds = self.processes.total(compute.seconds)
+                        entry = {"step": state.step, "loss": loss, "grad_norm": norm}
+                        entry["core_seconds"] = state.core_seconds
+                        state.log.append(entry)
+                    self._validate_if_due(on_validation)
+                    em, shares = min(self._last_em().values(), default=0.0), self._family_shares()
+                    progress.update(self._done_steps(), loss=loss, em=em)
+                    if state.step % config.checkpoint_every == 0:
+                        uri, saved_step = self._save(model.transformer, optimizer), state.step
+            except Evicted:
+                if saved_step != self.state.step:
+                    uri = self._save(model.transformer, optimizer)
+                progress.note(f"ended by SIGTERM after step {self.state.step}; saved {uri}")
+                raise
         if saved_step != self.state.step:
             uri = self._save(model.transformer, optimizer)
         for name, parameter in trainable(model.transformer).items():
             parameter.data.copy_(self.state.ema[name])
         return uri
+
+    def _validate_if_due(self, on_validation: Callable[[int, Validation], None]) -> None:
+        """Validate the averaged weights if it is time, and log it with the last step."""
+        state, config = self.state, self.config
+        if not state.log or state.step % self._validate_every or "mf" in state.log[-1]:
+            return
+        with using(self.model.transformer, state.ema):
+            result = validate(
+                self.model, self.validation, steps=config.validation_steps, seed=config.seed, processes=self.processes
+            )
+        state.log[-1] |= {f"em/{family}": value for family, value in result.em.items()} | {"mf": result.mean_mf}
+        on_validation(state.step, result)
 
     @property
     def families(self) -> list[str]:
@@ -151,7 +183,7 @@ class SftTrainer:
         sigma = random_sigmas(config.batch_size, model.shift, generator)
         clean = data.latents[chosen]
         noise = torch.randn(clean.shape, generator=generator)
-        mine = slice(accelerator.process_index, None, accelerator.num_processes)
+        mine = self.processes.share(config.batch_size)
         clean, noise, sigma = (tensor[mine].to(model.device) for tensor in (clean, noise, sigma))
         condition = Condition(
             first_latent=clean[:, :, :1], prompt_embeds=data.prompt_embeds[data.prompt_of[chosen[mine]]]
@@ -167,8 +199,12 @@ class SftTrainer:
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * min(1.0, (self.state.step + 1) / WARMUP_STEPS)
         optimizer.zero_grad()
-        parameters = trainable(model.transformer).values()
-        loss = backward(accelerator, model.cores, error, len(clean), parameters)["loss"]
+        parameters = list(trainable(model.transformer).values())
+        loss = backward(
+            accelerator, model.cores, error, len(clean), parameters, scale=len(clean) / config.batch_size
+        )["loss"]
+        loss = self.processes.means({"loss": loss})["loss"]
+        self.processes.add_gradients(parameters)
         norm = accelerator.clip_grad_norm_(parameters, config.max_grad_norm)
         if not (math.isfinite(loss) and math.isfinite(float(norm))):
             levels = ", ".join(data.level_ids[index] for index in chosen[:8].tolist())
@@ -234,11 +270,13 @@ class SftTrainer:
         return uri
 
     def _save(self, transformer, optimizer) -> str:
-        return save_state(
-            self.prefix,
-            self.state,
-            transformer,
-            optimizer,
-            lora_rank=self.config.lora_rank,
-            lora_alpha=self.config.lora_alpha,
+        return self.processes.by_first(
+            lambda: save_state(
+                self.prefix,
+                self.state,
+                transformer,
+                optimizer,
+                lora_rank=self.config.lora_rank,
+                lora_alpha=self.config.lora_alpha,
+            )
         )

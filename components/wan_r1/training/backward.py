@@ -1,4 +1,4 @@
-"""The gradient of a batch, on one device or spread over CPU cores."""
+"""The gradient of a batch: in parts that fit the memory, on one device or spread over CPU cores."""
 
 from __future__ import annotations
 
@@ -9,48 +9,73 @@ from accelerate import Accelerator
 
 from wan_r1.video_model.cores import Cores
 
+Loss = Callable[[slice], tuple[torch.Tensor, dict[str, float]]]
+"""Mean loss of a part of a batch, with what is logged of it."""
+
 
 def backward(
     accelerator: Accelerator,
     cores: Cores,
-    loss: Callable[[slice], tuple[torch.Tensor, dict[str, float]]],
+    loss: Loss,
     size: int,
     parameters: Iterable[torch.nn.Parameter],
     *,
     scale: float = 1.0,
+    micro_batch: int = 0,
 ) -> dict[str, float]:
     """Add the gradient of ``scale`` times the mean loss to the parameters' gradients.
 
     Args:
-        accelerator: enters autocast and, where the batch stays whole, does the backward pass (it may have to wait for
-            other processes or scale the loss).
+        accelerator: enters autocast and, where the batch stays whole, does the backward pass (it may have to scale the
+            loss).
         cores: that the batch is spread over.
-        loss: mean loss of a part of the batch, with what is logged of it.
-        size: videos in the batch.
+        loss: of a part of the batch.
+        size: videos in the batch; 0 does nothing.
         parameters: that take gradients.
         scale: of the loss, such as one over the batches whose gradients are added up.
+        micro_batch: videos per forward and backward pass; 0 takes all at once.
 
     Returns:
-        Means over the batch of what is logged, with ``loss``, unscaled.
+        Means over the batch of what is logged, with ``loss``, unscaled; nothing of an empty batch.
     """
     parameters = list(parameters)
+    means: dict[str, float] = {}
+    for start in range(0, size, micro_batch or max(1, size)):
+        part = slice(start, min(size, start + micro_batch) if micro_batch else size)
+        share = (part.stop - part.start) / size
+        logged = _backward_part(accelerator, cores, loss, part, parameters, scale * share)
+        for name, value in logged.items():
+            means[name] = means.get(name, 0.0) + share * value
+    return means
+
+
+def _backward_part(
+    accelerator: Accelerator,
+    cores: Cores,
+    loss: Loss,
+    batch: slice,
+    parameters: list[torch.nn.Parameter],
+    scale: float,
+) -> dict[str, float]:
+    """One forward and backward pass; means of what is logged."""
+    size = batch.stop - batch.start
     shares = cores.shares(size)
 
-    def whole(share: slice, core: int) -> dict[str, float]:
+    def value_of(share: slice) -> tuple[torch.Tensor, dict[str, float]]:
         with accelerator.autocast():
-            value, logged = loss(share)
-        accelerator.backward(value * scale)
-        return logged | {"loss": value.item()}
+            value, logged = loss(slice(batch.start + share.start, batch.start + share.stop))
+        return value, logged | {"loss": value.item()}
 
     def part(share: slice, core: int) -> tuple[dict[str, float], tuple[torch.Tensor | None, ...]]:
-        with accelerator.autocast():
-            value, logged = loss(share)
+        value, logged = value_of(share)
         weight = scale * (share.stop - share.start) / size
         # Not `backward`: two threads would add to the same gradients in an order that nobody knows.
-        return logged | {"loss": value.item()}, torch.autograd.grad(value * weight, parameters, allow_unused=True)
+        return logged, torch.autograd.grad(value * weight, parameters, allow_unused=True)
 
     if len(shares) == 1:
-        return whole(shares[0], 0)
+        value, logged = value_of(shares[0])
+        accelerator.backward(value * scale)
+        return logged
     results = cores.spread(part, size)
     for index, parameter in enumerate(parameters):
         for _, gradients in results:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wan_r1.tasks.dataset import Task
+from wan_r1.training.processes import Processes
 from wan_r1.training.randomness import derived_seed
 from wan_r1.verification import verify
 from wan_r1.video_model.wan import VideoModel
@@ -38,7 +39,9 @@ class Validation:
         return float(np.mean(list(self.mf.values())))
 
 
-def validate(model: VideoModel, tasks: Sequence[Task], *, steps: int, seed: int) -> Validation:
+def validate(
+    model: VideoModel, tasks: Sequence[Task], *, steps: int, seed: int, processes: Processes | None = None
+) -> Validation:
     """Sample one video a task with fixed seeds and score it strictly.
 
     Args:
@@ -46,7 +49,10 @@ def validate(model: VideoModel, tasks: Sequence[Task], *, steps: int, seed: int)
         tasks: validation levels of one or more families.
         steps: denoising steps.
         seed: with a level's id it gives the video's noise.
+        processes: that share the tasks; all get the whole result.
     """
+    if processes is not None:
+        tasks = [tasks[place] for place in processes.share(len(tasks)).tolist()]
     videos = model.sample(
         np.stack([task.first_frame for task in tasks]),
         [task.prompt for task in tasks],
@@ -54,14 +60,17 @@ def validate(model: VideoModel, tasks: Sequence[Task], *, steps: int, seed: int)
         steps=steps,
         seeds=[derived_seed(seed, "validation", task.level_id) for task in tasks],
     )
-    verdicts = verify(videos, tasks)
-    families = sorted({task.family for task in tasks})
+    scores = [
+        (task.family, {"em": float(verdict.em), "pr": float(verdict.pr), "mf": float(verdict.mf)})
+        for task, verdict in zip(tasks, verify(videos, tasks), strict=True)
+    ]
+    if processes is not None:
+        scores = processes.everyones(scores)
+    families = sorted({family for family, _ in scores})
 
     def by_family(name: str) -> dict[str, float]:
         return {
-            family: float(
-                np.mean([getattr(v, name) for v, t in zip(verdicts, tasks, strict=True) if t.family == family])
-            )
+            family: float(np.mean([score[name] for its_family, score in scores if its_family == family]))
             for family in families
         }
 

@@ -51,20 +51,37 @@ class Transition:
     """One stochastic step of a rollout, all that a replay needs.
 
     Attributes:
+        index: which step of the grid it is.
         sigma: noise level before the step.
         sigma_next: noise level after it.
+        rows: which videos of the rollout took it, int64 `[batch]`.
         x: latents before, `[batch, channels, frames, height, width]`, float32.
         sample: latents after.
         mean: mean of the transition under the rollout's policy.
         log_prob: `[batch]` under the rollout's policy.
     """
 
+    index: int
     sigma: float
     sigma_next: float
+    rows: torch.Tensor
     x: torch.Tensor
     sample: torch.Tensor
     mean: torch.Tensor
     log_prob: torch.Tensor
+
+    def take(self, places: torch.Tensor | slice, rows: torch.Tensor | None = None) -> Transition:
+        """The transition of the videos at ``places``; ``rows`` are their names from then on, by default what they were."""
+        return Transition(
+            index=self.index,
+            sigma=self.sigma,
+            sigma_next=self.sigma_next,
+            rows=self.rows[places] if rows is None else rows,
+            x=self.x[places],
+            sample=self.sample[places],
+            mean=self.mean[places],
+            log_prob=self.log_prob[places],
+        )
 
 
 @torch.no_grad()
@@ -74,43 +91,60 @@ def sde_rollout(
     condition: Condition,
     sigmas: torch.Tensor,
     *,
-    window: tuple[int, ...],
+    stochastic: torch.Tensor,
+    z: torch.Tensor,
     kind: str,
     noise_scale: float,
-    generator: torch.Generator,
 ) -> tuple[torch.Tensor, list[Transition]]:
-    """A rollout that is stochastic on the steps in ``window`` and the ODE elsewhere.
+    """A rollout that is stochastic on a few steps and the ODE elsewhere.
 
     Noise on a few early steps explores plans and leaves the clip itself undistorted, since the ODE's tail removes what
     it adds (MixGRPO, arXiv 2507.21802; Flow-GRPO-Fast).
 
+    Args:
+        model: gives velocities.
+        noise: `[batch, channels, frames, height, width]`, float32.
+        condition: of the same batch.
+        sigmas: grid from 1 to 0, `[steps + 1]`.
+        stochastic: each video's stochastic steps in order, int64 `[batch, stochastic steps]`.
+        z: standard normal noise of these steps, `[stochastic steps, batch, channels, frames, height, width]`.
+        kind: diffusion coefficient.
+        noise_scale: its scale.
+
     Returns:
-        Clean latents, and the transitions of the window in order.
+        Clean latents, and the transitions in the order of the steps.
     """
     x, transitions = noise, []
     levels = sigmas.tolist()
     mask = model.mask(x)
     for index, (sigma, sigma_next) in enumerate(itertools.pairwise(levels)):
         velocity = model.velocity(x, sigma, condition)
-        if index not in window:
-            x = x + velocity * (sigma_next - sigma)
-            continue
-        z = torch.randn(x.shape, generator=generator).to(x.device)
-        step = sde_step(
-            x,
-            velocity,
-            sigma=sigma,
-            sigma_next=sigma_next,
-            sigma_first=levels[1],
-            kind=kind,
-            noise=noise_scale,
-            z=z,
-            mask=mask,
-        )
-        transitions.append(
-            Transition(
-                sigma=sigma, sigma_next=sigma_next, x=x, sample=step.sample, mean=step.mean, log_prob=step.log_prob
+        rows, which = (stochastic == index).nonzero(as_tuple=True)
+        following = x + velocity * (sigma_next - sigma)
+        if len(rows):
+            step = sde_step(
+                x[rows],
+                velocity[rows],
+                sigma=sigma,
+                sigma_next=sigma_next,
+                sigma_first=levels[1],
+                kind=kind,
+                noise=noise_scale,
+                z=z[which, rows].to(x.device),
+                mask=mask,
             )
-        )
-        x = step.sample
+            transitions.append(
+                Transition(
+                    index=index,
+                    sigma=sigma,
+                    sigma_next=sigma_next,
+                    rows=rows,
+                    x=x[rows],
+                    sample=step.sample,
+                    mean=step.mean,
+                    log_prob=step.log_prob,
+                )
+            )
+            following[rows] = step.sample
+        x = following
     return with_first_frame(model, x, condition), transitions
