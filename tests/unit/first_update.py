@@ -1,4 +1,4 @@
-"""One update of a tiny training, to compare processes: `accelerate launch first_update.py FOLDER PREFIX OUTPUT KIND`.
+"""One update of a tiny training, to compare processes: `torchrun first_update.py FOLDER PREFIX OUTPUT KIND`.
 
 The first process writes weights, averages and the optimizer's first moments (a tenth of the gradient) to OUTPUT.
 """
@@ -30,7 +30,7 @@ KINDS = {
         },
     ),
 }
-COMMON = {"prompts_per_iteration": 4, "reward": BRIGHT, "least_std": 1e-7, "advantage_std": "none"}
+COMMON = {"prompts_per_iteration": 4, "reward": BRIGHT, "least_std": 1e-7}
 
 
 def main() -> None:

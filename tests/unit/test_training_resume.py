@@ -264,7 +264,7 @@ def test_harder_prompts_take_their_share(folder, tmp_path):
 @pytest.mark.parametrize("objective", ["flow_grpo", "forward_grpo"])
 def test_micro_batches_and_a_reward_pool_change_nothing_but_rounding(folder, tmp_path, objective):
     settings = {"objective": objective, "iterations": 1, "kl_beta": 0.1, "reward": BRIGHT, "least_std": 1e-7}
-    settings |= {"learning_rate": 1e-4, "advantage_std": "none"}
+    settings |= {"learning_rate": 1e-4}
     if objective == "forward_grpo":
         settings |= {"replay_batch": 3}
     whole = grpo(folder, tmp_path / "whole", **settings)

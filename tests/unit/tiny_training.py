@@ -64,10 +64,12 @@ def sft(folder, prefix, **changes):
         "threads": 1,
     }
     model = video_model(folder)
+    with Progress("test") as progress:
+        demonstrations = Demonstrations.encode(model, tasks("train", 8), progress)
     return SftTrainer(
         config=TrainSftConfig(**(settings | changes)),
         model=model,
-        demonstrations=Demonstrations.encode(model, tasks("train", 8), Progress("test")),
+        demonstrations=demonstrations,
         validation=tasks("validation", 2),
         prefix=str(prefix),
     )

@@ -33,8 +33,8 @@ class TrainGrpoConfig(StageConfig):
     harder_share: float = 0.5
     """Share of prompts from the split `prompts`: harder levels without any demonstration."""
     curriculum_floor: float = 1.0
-    """Least weight of a kind of level (family, length of its solution) when prompts are drawn, against 1 for a kind that
-    is solved half of the time; 1 draws all levels alike."""
+    """Least weight of a kind of level (family, length of its solution) when prompts are drawn, against 1 for a kind
+    that is solved half of the time; 1 draws all levels alike."""
     epochs: int = 1
     """Passes over the groups of a rollout."""
     minibatches: int = 1

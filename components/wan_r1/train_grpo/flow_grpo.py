@@ -8,8 +8,8 @@ The KL is exact (Gaussians of one variance) and its reference is the policy that
 the field change the surrogate alone:
 
 - `guarded_ratio` (GRPO-Guard, arXiv 2510.22319): ``log r`` has a mean below zero, ``-b`` with
-  ``b = mean|mu - mu_old|^2 / (2 s^2)``, which is larger the less noise a step takes, so that clipping is one-sided. With
-  ``log r = s (log p_theta - log p_old + b)`` it has none, and the loss is divided by ``-dt`` to weigh steps alike.
+  ``b = mean|mu - mu_old|^2 / (2 s^2)``, which is larger the less noise a step takes, so that clipping is one-sided.
+  With ``log r = s (log p_theta - log p_old + b)`` it has none, and the loss is divided by ``-dt`` to weigh steps alike.
 - `step_weighting` (Flash-GRPO): where groups differ in their stochastic step, each is weighted by one over the
   gradient's scale there, ``kappa = sqrt(-dt) (1 / g + g (1 - sigma) / (2 sigma))``, relative to the mean.
 """
@@ -149,9 +149,7 @@ def step_weights(config: TrainGrpoConfig, grid: torch.Tensor, stochastic: torch.
     return {step: value / mean for step, value in scale.items()}
 
 
-def stochastic_steps(
-    config: TrainGrpoConfig, groups: int, iteration: int, generator: torch.Generator
-) -> torch.Tensor:
+def stochastic_steps(config: TrainGrpoConfig, groups: int, iteration: int, generator: torch.Generator) -> torch.Tensor:
     """Which steps take noise and gradients, the same for all videos of a group: int64 `[groups, stochastic steps]`.
 
     `fixed`: those of `sde_window`. `sliding` (MixGRPO): the window moves on by one every `sde_window_every` iterations,

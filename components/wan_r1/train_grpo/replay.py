@@ -41,7 +41,11 @@ def successes_of(rollout: Rollout) -> list[Success]:
     """What a rollout has to remember, one a group at most."""
     groups = rollout.latents.split(rollout.rewards.shape[1])
     return [
-        Success(level=level, video=latents[int(rewards.argmax())].clone().cpu(), rate=float((rewards >= SUCCESS).mean()))
+        Success(
+            level=level,
+            video=latents[int(rewards.argmax())].clone().cpu(),
+            rate=float((rewards >= SUCCESS).mean()),
+        )
         for level, rewards, latents in zip(rollout.levels.tolist(), rollout.rewards, groups, strict=True)
         if rewards.max() >= SUCCESS
     ]

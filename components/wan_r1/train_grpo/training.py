@@ -69,6 +69,7 @@ class GrpoTrainer:
     judge: VideoJudge | None = None
     state: TrainingState = field(default_factory=TrainingState)
     stopped: str = ""
+    pool: ProcessPoolExecutor | None = field(default=None, init=False)
 
     def run(self, on_validation: Callable[[int, Validation], None] = lambda step, result: None) -> str:
         """Train to the end and return the URI of the last checkpoint.
@@ -81,6 +82,7 @@ class GrpoTrainer:
         config, model = self.config, self.model
         self.prepare()
         compute = ComputeClock(model.device, self.state.core_seconds if self.processes.first else 0.0)
+        saved_step = self.state.step
         # The reward is named, since the arms of a comparison run beside each other.
         with (
             Eviction(self.processes) as eviction,
@@ -101,10 +103,13 @@ class GrpoTrainer:
                     progress.update(self.state.step, **{name: entry[name] for name in shown if name in entry})
                     done = self.state.step == config.iterations or bool(self.stopped)
                     if self.state.step % config.checkpoint_every == 0 or done:
-                        self.last_good = self._save()
+                        self.last_good, saved_step = self._save(), self.state.step
             except Evicted:
-                self.last_good = self._save()
-                progress.note(f"ended by SIGTERM after iteration {self.state.step}; saved {self.last_good}")
+                if saved_step != self.state.step:
+                    self.last_good = self._save()
+                progress.note(
+                    f"ended by SIGTERM after iteration {self.state.step}; saved: {self.last_good or 'nothing yet'}"
+                )
                 raise
         for name, parameter in trainable(model.transformer).items():
             parameter.data.copy_(self.state.ema[name])
@@ -121,7 +126,6 @@ class GrpoTrainer:
         self.processes = Processes(self.accelerator)
         self.processes.require_share("grpo_prompts_per_iteration", config.prompts_per_iteration)
         self.reward = get_reward(config.reward)
-        self.pool: ProcessPoolExecutor | None = None
         ensure_lora(model.transformer, rank=config.lora_rank, alpha=config.lora_alpha, seed=config.seed)
         self.grid = sigma_grid(config.rollout_steps, model.shift)
         # The starting policy, before a resumed state is laid over it. With LoRA this copies the adapter alone.
@@ -207,9 +211,7 @@ class GrpoTrainer:
         rows = (groups[:, None] * config.group_size + torch.arange(config.group_size)).reshape(-1)
         stochastic, z = stochastic[groups].repeat_interleave(config.group_size, 0), z[:, rows]
 
-        def sampler(
-            noise: torch.Tensor, condition: Condition, part: slice
-        ) -> tuple[torch.Tensor, list[Transition]]:
+        def sampler(noise: torch.Tensor, condition: Condition, part: slice) -> tuple[torch.Tensor, list[Transition]]:
             with self.accelerator.autocast():
                 return objective.sample(noise, condition, stochastic[part], z[:, part])
 
@@ -239,9 +241,7 @@ class GrpoTrainer:
         )
         entry = self._rollout_entry(rollout)
         if config.curriculum_floor < 1:
-            outcomes = [
-                (kind_of(task), float(v.em)) for task, v in zip(rollout.tasks, rollout.verdicts, strict=True)
-            ]
+            outcomes = [(kind_of(task), float(v.em)) for task, v in zip(rollout.tasks, rollout.verdicts, strict=True)]
             self.curriculum.learn(self.processes.everyones(outcomes))
         least = 0
         learning = bool(advantages.mixed.any())

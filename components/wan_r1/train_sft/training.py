@@ -147,9 +147,9 @@ class SftTrainer:
                     if state.step % config.checkpoint_every == 0:
                         uri, saved_step = self._save(model.transformer, optimizer), state.step
             except Evicted:
-                if saved_step != self.state.step:
+                if self.state.step and saved_step != self.state.step:
                     uri = self._save(model.transformer, optimizer)
-                progress.note(f"ended by SIGTERM after step {self.state.step}; saved {uri}")
+                progress.note(f"ended by SIGTERM after step {self.state.step}; saved: {uri or 'nothing yet'}")
                 raise
         if saved_step != self.state.step:
             uri = self._save(model.transformer, optimizer)
@@ -200,9 +200,9 @@ class SftTrainer:
             group["lr"] = config.learning_rate * min(1.0, (self.state.step + 1) / WARMUP_STEPS)
         optimizer.zero_grad()
         parameters = list(trainable(model.transformer).values())
-        loss = backward(
-            accelerator, model.cores, error, len(clean), parameters, scale=len(clean) / config.batch_size
-        )["loss"]
+        loss = backward(accelerator, model.cores, error, len(clean), parameters, scale=len(clean) / config.batch_size)[
+            "loss"
+        ]
         loss = self.processes.means({"loss": loss})["loss"]
         self.processes.add_gradients(parameters)
         norm = accelerator.clip_grad_norm_(parameters, config.max_grad_norm)

@@ -1,7 +1,7 @@
 """A training that is asked to end (SIGTERM: a pod is evicted, a node is drained) saves what it has first.
 
-Kubernetes waits `terminationGracePeriodSeconds`, 30 by default, between SIGTERM and SIGKILL. A rollout changes no weight,
-so it is given up at once; an update that has begun is finished, since half of one cannot be saved.
+Kubernetes waits `terminationGracePeriodSeconds`, 30 by default, between SIGTERM and SIGKILL. A rollout changes no
+weight, so it is given up at once; an update that has begun is finished, since half of one cannot be saved.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Several processes that train one model (`accelerate launch`): each has its share of every batch, all take one step.
 
-Whatever decides how a run goes on is the same in all of them: randomness is drawn for the whole batch everywhere and then
-shared out, and rewards, gradients and measured seconds are added up. So a batch gives the same step however many
+Whatever decides how a run goes on is the same in all of them: randomness is drawn for the whole batch everywhere and
+then shared out, and rewards, gradients and measured seconds are added up. So a batch gives the same step however many
 processes share it, and no process waits for another that has nothing left to do.
 """
 

@@ -71,7 +71,7 @@ class Transition:
     log_prob: torch.Tensor
 
     def take(self, places: torch.Tensor | slice, rows: torch.Tensor | None = None) -> Transition:
-        """The transition of the videos at ``places``; ``rows`` are their names from then on, by default what they were."""
+        """The transition of the videos at ``places``, which are called ``rows`` from then on if these are given."""
         return Transition(
             index=self.index,
             sigma=self.sigma,
