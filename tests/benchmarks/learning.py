@@ -1,0 +1,287 @@
+"""What reinforcement learning adds to SFT, by compute: several seeds, several algorithms, one SFT checkpoint each.
+
+    python tests/benchmarks/learning.py --family regular,trapfield --seeds 0,1,2 --core-minutes 10 --output DIR
+
+For each seed: levels are made, SFT trains from scratch until the least exact match of all families on `validation` is
+reached, and every algorithm goes on from that checkpoint for the same core seconds (processor time, all threads), as
+SFT continued does. On the way and at the end 384 levels a split and family are sampled and verified, `test` (the kind
+of level that SFT saw) and `harder` (of which no demonstration exists). Runs that are there already are not repeated, so
+that several processes can share the work by their seeds. Writes ``learning.json`` and ``learning.svg``.
+
+The algorithms differ in what is listed in `ALGORITHMS` and in nothing else; the rest is the preset `tiny`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from wan_r1.evaluate.stage import video_seed
+from wan_r1.evaluate.summary import summary_rows
+from wan_r1.generate_tasks import GenerateTasksConfig
+from wan_r1.generate_tasks import run as generate_tasks
+from wan_r1.progress import Progress
+from wan_r1.reports.intervals import wilson
+from wan_r1.reports.plots import LinePlot, Series, svg_file
+from wan_r1.rewards import RewardInputs, get_reward
+from wan_r1.runtime import git_commit, machine
+from wan_r1.tasks.dataset import Task
+from wan_r1.train_grpo.config import TrainGrpoConfig
+from wan_r1.train_grpo.rollouts import Prompts
+from wan_r1.train_grpo.training import GrpoTrainer
+from wan_r1.train_sft.config import TrainSftConfig
+from wan_r1.train_sft.training import Demonstrations, SftTrainer
+from wan_r1.training.inputs import levels
+from wan_r1.training.validation import Validation
+from wan_r1.verification import verify
+from wan_r1.video_model.cores import use_cores
+from wan_r1.video_model.loading import load_pipeline_folder
+from wan_r1.video_model.tiny import PROMPT_TOKENS, tiny_pipeline
+from wan_r1.video_model.wan import VideoModel
+from wan_r1.video_model.weights import Weights, copy_weights, using
+
+SDE: dict[str, Any] = {
+    "objective": "flow_grpo",
+    "group_size": 12,
+    "prompts_per_iteration": 8,
+    "minibatches": 1,
+    "rollout_steps": 4,
+    "sde_window": (0, 1),
+    "learning_rate": 2e-4,
+    "ema_decay": 0.9,
+    "harder_share": 0.5,
+    "replay_batch": 0,
+    "replay_levels": 0,
+    "demonstration_batch": 0,
+}
+"""The paper's objective at this size: group, window, noise and rate of earlier measurements on a tiny Wan."""
+
+ALGORITHMS: dict[str, dict[str, Any] | None] = {
+    "sft_continued": None,
+    "forward_grpo": {},
+    "forward_grpo_alone": {"demonstration_batch": 0, "harder_share": 0.5},
+    "flow_grpo": SDE,
+    "dance_grpo": {**SDE, "sde_kind": "dance_grpo"},
+    "cps": {**SDE, "sde_kind": "cps"},
+    "mix_grpo": {**SDE, "sde_window_moves": "sliding"},
+    "flash_grpo": {**SDE, "sde_window_moves": "random", "step_weighting": "gradient_scale"},
+    "grpo_guard": {**SDE, "guarded_ratio": True, "clip_range": 2e-6},
+}
+"""Fields of `TrainGrpoConfig` by algorithm, over the preset; `None` is more SFT. `forward_grpo` is the demo's recipe,
+`forward_grpo_alone` the same without demonstrations and with half of its prompts from the levels that SFT saw."""
+
+EVALUATION_STEPS = 4
+
+
+class Spent(Exception):
+    """The compute is used up."""
+
+
+class Run:
+    """One training of one seed, evaluated at marks.
+
+    Args:
+        name: the algorithm.
+        seed: of everything.
+        marks: core seconds at which to evaluate, the last one ends the training.
+        tasks: levels to evaluate on.
+    """
+
+    def __init__(self, name: str, seed: int, marks: list[float], tasks: list[Task]) -> None:
+        self.name, self.seed, self.marks, self.tasks = name, seed, marks, tasks
+        self.rows: list[dict[str, Any]] = []
+
+    def evaluate(self, model: VideoModel, weights: Weights, core_seconds: float, samples: int) -> None:
+        """Score the policy and keep the rows."""
+        with using(model.transformer, weights):
+            scores = list(_scores(self.name, model, self.tasks))
+        more = {"seed": self.seed, "algorithm": self.name, "core_seconds": core_seconds, "samples": samples}
+        self.rows += [{**row, **more} for row in summary_rows(scores)]
+        for row in self.rows[-4:]:
+            print(f"learning  {self.name} seed {self.seed}  {core_seconds:.0f} core s  {row['split']} {row['family']}  "
+                  f"em {row['em']:.3f}  mf {row['mf']:.4f}", flush=True)  # fmt: skip
+
+    def watch(self, trainer: GrpoTrainer | SftTrainer, videos: int, step: int, result: Validation) -> None:
+        """Evaluate if the next mark is reached; raises `Spent` after the last."""
+        spent = trainer.state.core_seconds
+        if spent >= self.marks[0]:
+            self.marks = [mark for mark in self.marks if mark > spent]
+            self.evaluate(trainer.model, trainer.state.ema, spent, step * videos)
+        if not self.marks:
+            raise Spent
+
+
+def _scores(name: str, model: VideoModel, tasks: list[Task]) -> Iterator[dict[str, Any]]:
+    for start in range(0, len(tasks), 192):
+        part = tasks[start : start + 192]
+        videos = model.sample(
+            np.stack([task.first_frame for task in part]),
+            [task.prompt for task in part],
+            frames=part[0].frames,
+            steps=EVALUATION_STEPS,
+            seeds=[video_seed(0, task.level_id) for task in part],
+        )
+        verdicts = verify(videos, part)
+        rewards = get_reward("trajectory")(RewardInputs(videos=videos, tasks=part, verdicts=verdicts)).reward
+        for task, verdict, reward in zip(part, verdicts, rewards, strict=True):
+            facts = {field: getattr(verdict, field) for field in ("em", "sr", "pr", "sd", "mf", "error")}
+            place = {"model": name, "split": task.split, "family": task.family}
+            yield {**place, **facts, "reward": float(reward)}
+
+
+def _fresh_model(folder: Path, seed: int, threads: int) -> VideoModel:
+    if not folder.exists():
+        tiny_pipeline(seed=seed).save_pretrained(folder)
+    model = load_pipeline_folder(folder, max_prompt_tokens=PROMPT_TOKENS)
+    model.cores = use_cores(threads, model.device)
+    return model
+
+
+def _one_seed(seed: int, given: argparse.Namespace, work: Path) -> None:
+    families = given.family.split(",")
+    dataset = work / "dataset"
+    counts = {"test_levels": given.levels, "harder_levels": given.levels, "seed": seed, "families": families}
+    generate_tasks(GenerateTasksConfig.from_preset("tiny", counts), output=dataset)
+    tasks = [task for split in ("test", "harder") for task in levels(dataset, split, videos=False)]
+    train, validation = levels(dataset, "train"), levels(dataset, "validation")
+    runs = given.output / "runs"
+    runs.mkdir(parents=True, exist_ok=True)
+    start = work / "sft.pt"
+    if not start.exists():
+        model = _fresh_model(work / "model", seed, given.threads)
+        trainer = _sft(model, train, validation, work / "sft", seed=seed, threads=given.threads)
+        trainer.run()
+        run = Run("sft", seed, [], tasks)
+        spent, steps = trainer.state.core_seconds, trainer.state.step
+        run.evaluate(model, {}, 0.0, 0)
+        for row in run.rows:
+            row |= {"sft_core_seconds": spent, "sft_samples": steps * trainer.config.batch_size}
+        (runs / f"{seed}-sft.json").write_text(json.dumps(run.rows, indent=1))
+        torch.save(copy_weights(model.transformer), start)
+    for name in given.algorithms.split(","):
+        path = runs / f"{seed}-{name}.json"
+        if path.exists():
+            continue
+        model = _fresh_model(work / "model", seed, given.threads)
+        model.transformer.load_state_dict(torch.load(start, weights_only=True))
+        budget = 60 * given.core_minutes
+        run = Run(name, seed, [budget * (k + 1) / given.marks for k in range(given.marks)], tasks)
+        try:
+            _train(name, model, run, train, validation, dataset, work, seed, given.threads)
+        except Spent:
+            path.write_text(json.dumps(run.rows, indent=1))
+
+
+def _train(
+    name: str,
+    model: VideoModel,
+    run: Run,
+    train: list[Task],
+    validation: list[Task],
+    dataset: Path,
+    work: Path,
+    seed: int,
+    threads: int,
+) -> None:
+    """Train until the run has had its compute."""
+    settings = ALGORITHMS[name]
+    if settings is None:
+        # As the pipeline's SFT continued: no target, families alike. Validation only calls us.
+        often = {"target_em": 1.0, "steps": 10**6, "validate_every": 20, "checkpoint_every": 10**6}
+        trainer = _sft(model, train, validation[:8], work / name, seed=seed + 1000, threads=threads, **often)
+        trainer.run(lambda step, result: run.watch(trainer, trainer.config.batch_size, step, result))
+        return
+    often = {"iterations": 10**6, "validate_every": 3, "checkpoint_every": 10**6, "seed": seed, "threads": threads}
+    config = TrainGrpoConfig.from_preset("tiny", {**settings, **often})
+    known = train if config.harder_share < 1 or config.demonstration_batch else []
+    prompts = Prompts.encode(
+        model, known, levels(dataset, "prompts", videos=False), videos=config.demonstration_batch > 0
+    )
+    grpo = GrpoTrainer(config=config, model=model, prompts=prompts, validation=validation[:8], prefix=str(work / name))
+    videos = config.prompts_per_iteration * config.group_size
+    grpo.run(lambda step, result: run.watch(grpo, videos, step, result))
+
+
+def _sft(model: VideoModel, train: list[Task], validation: list[Task], prefix: Path, **changes: Any) -> SftTrainer:
+    with Progress("learning") as progress:
+        demonstrations = Demonstrations.encode(model, train, progress)
+    return SftTrainer(
+        config=TrainSftConfig.from_preset("tiny", changes),
+        model=model,
+        demonstrations=demonstrations,
+        validation=validation,
+        prefix=str(prefix),
+    )
+
+
+def summarise(output: Path, given: dict[str, Any]) -> None:
+    """Join all runs that are there into ``learning.json`` and ``learning.svg``."""
+    rows = [row for path in sorted((output / "runs").glob("*.json")) for row in json.loads(path.read_text())]
+    result = {"machine": machine(), "git_commit": git_commit(), "arguments": given, "rows": rows}
+    (output / "learning.json").write_text(json.dumps(result, indent=1) + "\n")
+    starts = {(row["seed"], row["split"], row["family"]): row for row in rows if row["algorithm"] == "sft"}
+    plots = []
+    for split in ("test", "harder"):
+        for family in sorted({row["family"] for row in rows}):
+            series = []
+            for name in ALGORITHMS:
+                points = _curve([r for r in rows if r["algorithm"] == name], starts, split, family)
+                if points:
+                    x, y, low, high = zip(*points, strict=True)
+                    series.append(Series(name=name, x=x, y=y, low=low, high=high))
+            label = f"Exact match, {split} levels, {family}"
+            plots.append(
+                LinePlot(title=label, x_label="core minutes after SFT", y_label="share of levels", series=series)
+            )
+    (output / "learning.svg").write_text(svg_file(plots))
+
+
+def _curve(rows: list[dict], starts: dict, split: str, family: str) -> list[tuple[float, float, float, float]]:
+    """Points (core minutes, exact match, its 95 % interval), seeds pooled mark by mark, from the SFT checkpoint on."""
+    here = [row for row in rows if (row["split"], row["family"]) == (split, family)]
+    seeds = sorted({row["seed"] for row in here})
+    if not seeds:
+        return []
+    by_seed = [
+        [starts[seed, split, family], *sorted((r for r in here if r["seed"] == seed), key=lambda r: r["core_seconds"])]
+        for seed in seeds
+    ]
+    points = []
+    for marks in zip(*by_seed, strict=True):
+        count = sum(row["n"] for row in marks)
+        solved = sum(round(row["em"] * row["n"]) for row in marks)
+        low, high = wilson(solved, count) or (0.0, 1.0)
+        points.append((float(np.mean([row["core_seconds"] for row in marks])) / 60, solved / count, low, high))
+    return points
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--family", default="regular,trapfield", help="families that are learned together")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--core-minutes", type=float, default=10.0, help="of each algorithm, after SFT")
+    parser.add_argument("--algorithms", default="sft_continued,forward_grpo,flow_grpo", help=", ".join(ALGORITHMS))
+    parser.add_argument("--marks", type=int, default=4, help="evaluations of a run")
+    parser.add_argument("--levels", type=int, default=384, help="levels a split and family")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 uses every core")
+    parser.add_argument("--output", type=Path, required=True, help="folder")
+    given = parser.parse_args()
+    if unknown := set(given.algorithms.split(",")) - set(ALGORITHMS):
+        parser.error(f"--algorithms: {', '.join(sorted(unknown))} is unknown; allowed: {', '.join(ALGORITHMS)}")
+    for seed in [int(seed) for seed in given.seeds.split(",")]:
+        work = given.output / "work" / str(seed)
+        work.mkdir(parents=True, exist_ok=True)
+        _one_seed(seed, given, work)
+    shown = {name: str(value) for name, value in vars(given).items() if name not in ("output", "threads")}
+    summarise(given.output, shown)
+
+
+if __name__ == "__main__":
+    main()
