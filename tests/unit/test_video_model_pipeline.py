@@ -6,7 +6,8 @@ import torch
 from diffusers import WanImageToVideoPipeline
 
 from wan_r1.tasks.dataset import make_task
-from wan_r1.video_model.loading import ModelFolderError, check_pipeline_folder, load_pipeline_folder
+from wan_r1.video_model.folder import ModelFolderError, check_pipeline_folder
+from wan_r1.video_model.loading import load_pipeline_folder
 from wan_r1.video_model.lora import LORA_FILE, ensure_lora, load_lora, lora_bytes
 from wan_r1.video_model.sampling import ode_sample
 from wan_r1.video_model.tiny import PROMPT_TOKENS, tiny_pipeline

@@ -14,8 +14,7 @@ import torch
 from wan_r1.config import StageConfig
 from wan_r1.source import source_hash
 from wan_r1.storage import checkpoints, locations
-from wan_r1.video_model.loading import TRANSFORMER_FILE, transformer_bytes
-from wan_r1.video_model.lora import LORA_FILE, lora_bytes
+from wan_r1.video_model.loading import weight_files
 from wan_r1.video_model.reference import ModelReference
 from wan_r1.video_model.weights import Weights, trainable, using
 
@@ -83,10 +82,7 @@ def save_state(
         buffer,
     )
     with using(transformer, state.ema):
-        if lora_rank:
-            weights = {LORA_FILE: lora_bytes(transformer, lora_rank, lora_alpha)}
-        else:
-            weights = {TRANSFORMER_FILE: transformer_bytes(transformer.state_dict())}
+        weights = weight_files(transformer, lora_rank=lora_rank, lora_alpha=lora_alpha)
     info = {"step": state.step, "core_seconds": state.core_seconds}
     return checkpoints.save(prefix, step=state.step, files={**weights, STATE_FILE: buffer.getvalue()}, info=info)
 

@@ -1,4 +1,4 @@
-"""A faster normalisation for Wan's codec on CPUs."""
+"""What Wan's codec needs beside its weights: the statistics of its latents, and a faster normalisation on CPUs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,16 @@ import types
 import torch
 from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanRMS_norm
+
+
+def latent_statistics(codec: AutoencoderKLWan) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation that latents are normalised by, `[1, channels, 1, 1, 1]` on the codec's device."""
+    config = codec.config
+    mean, std = (
+        torch.tensor(values, device=codec.device).view(1, -1, 1, 1, 1)
+        for values in (config.latents_mean, config.latents_std)
+    )
+    return mean, std
 
 
 def speed_up_normalisation(codec: AutoencoderKLWan) -> AutoencoderKLWan:

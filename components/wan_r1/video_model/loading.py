@@ -1,8 +1,7 @@
-"""Load a video model from a reference: a diffusers pipeline folder, and a checkpoint laid over its transformer."""
+"""Load a video model from a reference: a diffusers pipeline folder, and a checkpoint laid over its transformers."""
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -15,23 +14,19 @@ from transformers.utils import logging as transformers_logging
 
 from wan_r1.storage import checkpoints, locations
 from wan_r1.video_model.codec import speed_up_normalisation
-from wan_r1.video_model.lora import LORA_FILE, load_lora
+from wan_r1.video_model.experts import WanExperts, components
+from wan_r1.video_model.folder import check_pipeline_folder
+from wan_r1.video_model.given import GivenImages
+from wan_r1.video_model.lora import load_lora, lora_bytes, lora_file
 from wan_r1.video_model.reference import ModelReference
 from wan_r1.video_model.wan import VideoModel
 
-TRANSFORMER_FILE = "transformer.safetensors"
-"""Name of full transformer weights in a checkpoint; LoRA checkpoints hold `LORA_FILE` instead."""
+WEIGHTS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+"""Data types of frozen weights by the names that `ModelReference` uses."""
 
 # A bar for each of the folder's parts would drown a stage's own lines.
 diffusers_logging.disable_progress_bar()
 transformers_logging.disable_progress_bar()
-
-PARTS = ("transformer", "vae", "text_encoder", "tokenizer", "scheduler")
-"""Folders that a Wan image-to-video pipeline has."""
-
-
-class ModelFolderError(ValueError):
-    """A folder is not the diffusers pipeline that it should be."""
 
 
 def default_device() -> torch.device:
@@ -41,27 +36,9 @@ def default_device() -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
-def check_pipeline_folder(folder: Path | str, parameter: str = "model_source") -> None:
-    """Check that a local folder is a Wan image-to-video pipeline, without loading weights.
-
-    Raises:
-        ModelFolderError: naming the parameter, the folder, what is missing and what is expected.
-    """
-    folder = Path(folder)
-    index = folder / "model_index.json"
-    expected = "expected a diffusers folder of WanImageToVideoPipeline (as its save_pretrained writes it)"
-    if not index.is_file():
-        raise ModelFolderError(f"{parameter}={str(folder)!r} has no model_index.json; {expected}")
-    try:
-        content = json.loads(index.read_text())
-    except ValueError as error:
-        raise ModelFolderError(f"{parameter}={str(folder)!r}: model_index.json is no JSON ({error})") from None
-    kind = content.get("_class_name")
-    if kind not in ("WanImageToVideoPipeline", "WanPipeline"):
-        raise ModelFolderError(f"{parameter}={str(folder)!r} is a {kind}; {expected}")
-    missing = [part for part in PARTS if not (folder / part).is_dir()]
-    if missing:
-        raise ModelFolderError(f"{parameter}={str(folder)!r} lacks {', '.join(missing)}; {expected}")
+def transformer_file(component: str) -> str:
+    """Name of a transformer's full weights in a checkpoint; LoRA checkpoints hold `lora_file` instead."""
+    return f"{component}.safetensors"
 
 
 def load_pipeline_folder(
@@ -70,43 +47,56 @@ def load_pipeline_folder(
     max_prompt_tokens: int,
     dtype: torch.dtype = torch.float32,
     device: torch.device | None = None,
+    gradient_checkpointing: bool = False,
+    codec_batch: int = 0,
 ) -> VideoModel:
     """Load a local diffusers folder as a `VideoModel`.
 
     Args:
         folder: checked by `check_pipeline_folder`.
         max_prompt_tokens: tokens a prompt is padded to.
-        dtype: of the frozen weights; the codec stays in float32 (bfloat16 decoding shows in the metrics).
-        device: where to put it.
+        dtype: of transformers and text encoder; codec and image encoder stay in float32 (bfloat16 decoding shows in the
+            metrics). In bfloat16 the parts that diffusers keeps in float32 stay so (norms, time embedding, tables).
+        device: where to put it. The text encoder waits in main memory and comes to a GPU only to encode.
+        gradient_checkpointing: compute each block again in the backward pass instead of keeping its activations.
+        codec_batch: videos per codec call; 0 takes 16 on a CPU and 4 on a GPU.
 
     Raises:
-        ModelFolderError: if the folder is no pipeline, or one whose conditioning is not Wan2.2-TI2V's.
+        ModelFolderError: if the folder is no pipeline that can be trained.
     """
-    check_pipeline_folder(folder)
-    pipeline = WanImageToVideoPipeline.from_pretrained(folder, dtype={"default": dtype, "vae": torch.float32})
-    if not pipeline.config.expand_timesteps:
-        raise ModelFolderError(
-            f"model_source={str(folder)!r} conditions by channel concatenation (Wan2.1-I2V); this version trains "
-            "models with expand_timesteps, such as Wan-AI/Wan2.2-TI2V-5B-Diffusers"
-        )
+    facts = check_pipeline_folder(folder, max_prompt_tokens=max_prompt_tokens)
+    in_float32 = {"vae": torch.float32, "image_encoder": torch.float32}
+    pipeline = WanImageToVideoPipeline.from_pretrained(folder, dtype={"default": dtype, **in_float32})
     device = device or default_device()
     if device.type == "cpu":
         speed_up_normalisation(pipeline.vae)
+    vae = pipeline.vae.to(device).eval().requires_grad_(False)
+    given = None
+    if not facts.expand_timesteps:
+        image_encoder = pipeline.image_encoder if facts.image_tokens else None
+        if image_encoder is not None:
+            image_encoder = image_encoder.to(device).eval().requires_grad_(False)
+        given = GivenImages(vae=vae, image_encoder=image_encoder, image_processor=pipeline.image_processor)
+    transformer = pipeline.transformer
+    if facts.boundary_ratio is not None:
+        transformer = WanExperts(pipeline.transformer, pipeline.transformer_2, facts.boundary_ratio)
+    if gradient_checkpointing:
+        for component in components(transformer).values():
+            component.enable_gradient_checkpointing()
     return VideoModel(
-        transformer=pipeline.transformer.to(device),
-        vae=pipeline.vae.to(device).eval().requires_grad_(False),
-        text_encoder=pipeline.text_encoder.to(device).eval().requires_grad_(False),
+        transformer=transformer.to(device),
+        vae=vae,
+        text_encoder=pipeline.text_encoder.eval().requires_grad_(False),
         tokenizer=pipeline.tokenizer,
         scheduler=pipeline.scheduler,
         max_prompt_tokens=max_prompt_tokens,
         device=device,
-        codec_batch=16 if device.type == "cpu" else 4,
+        codec_batch=codec_batch or (16 if device.type == "cpu" else 4),
+        given=given,
     )
 
 
-def load_video_model(
-    reference: ModelReference, *, dtype: torch.dtype = torch.float32, device: torch.device | None = None
-) -> VideoModel:
+def load_video_model(reference: ModelReference, *, device: torch.device | None = None) -> VideoModel:
     """The model that a reference names: its pipeline folder is fetched, and its checkpoint laid over it.
 
     Raises:
@@ -116,13 +106,31 @@ def load_video_model(
     with tempfile.TemporaryDirectory(prefix="wan-r1-model-") as scratch:
         folder = Path(scratch) / "pipeline"
         fetch_pipeline(reference.base_uri, folder)
-        model = load_pipeline_folder(folder, max_prompt_tokens=reference.max_prompt_tokens, dtype=dtype, device=device)
+        model = load_pipeline_folder(
+            folder,
+            max_prompt_tokens=reference.max_prompt_tokens,
+            dtype=WEIGHTS[reference.weights],
+            device=device,
+            gradient_checkpointing=reference.gradient_checkpointing,
+            codec_batch=reference.codec_batch,
+        )
         if reference.checkpoint_uri:
             weights = Path(scratch) / "checkpoint"
             checkpoints.load(reference.checkpoint_uri, weights)
             apply_weights(model, weights)
     model.transformer.eval()
+    if reference.compile_blocks:
+        compile_blocks(model)
     return model
+
+
+def compile_blocks(model: VideoModel) -> None:
+    """Compile each transformer block, the same code for all; adapters may still be added before the first forward pass.
+
+    Blocks, not whole models: compiling takes a fraction of the time, and gradient checkpointing works block by block.
+    """
+    for component in components(model.transformer).values():
+        component.compile_repeated_blocks(fullgraph=True)
 
 
 def fetch_pipeline(uri: str, folder: Path) -> None:
@@ -135,10 +143,26 @@ def fetch_pipeline(uri: str, folder: Path) -> None:
 
 def apply_weights(model: VideoModel, folder: Path) -> None:
     """Lay a checkpoint's transformer weights, full or LoRA, over the model's."""
-    if (folder / LORA_FILE).is_file():
-        load_lora(model.transformer, folder / LORA_FILE)
-    else:
-        model.transformer.load_state_dict(load_file(folder / TRANSFORMER_FILE, device=str(model.device)))
+    for name, transformer in components(model.transformer).items():
+        if (folder / lora_file(name)).is_file():
+            load_lora(transformer, folder / lora_file(name))
+        else:
+            transformer.load_state_dict(load_file(folder / transformer_file(name), device=str(model.device)))
+
+
+def weight_files(transformer: torch.nn.Module, *, lora_rank: int, lora_alpha: float) -> dict[str, bytes]:
+    """The files of a checkpoint that hold a model's weights: one a transformer, full (rank 0) or LoRA.
+
+    Each LoRA file is in diffusers' format; ``load_lora_weights`` reads the second transformer's with
+    ``load_into_transformer_2=True``.
+    """
+    if lora_rank:
+        return {
+            lora_file(name): lora_bytes(part, lora_rank, lora_alpha) for name, part in components(transformer).items()
+        }
+    return {
+        transformer_file(name): transformer_bytes(part.state_dict()) for name, part in components(transformer).items()
+    }
 
 
 def transformer_bytes(weights: dict[str, torch.Tensor]) -> bytes:

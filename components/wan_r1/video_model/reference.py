@@ -24,6 +24,10 @@ class ModelReference:
         core_seconds: CPU seconds (GPU: device seconds) that training this stage used, without validation.
         frames: frames of the videos it was trained on, 4k + 1.
         max_prompt_tokens: tokens a prompt is padded to.
+        weights: data type of the frozen weights, `fp32` or `bf16`; what is trained is float32.
+        gradient_checkpointing: compute blocks again in the backward pass instead of keeping their activations.
+        compile_blocks: compile the transformer's blocks.
+        codec_batch: videos per codec call; 0 leaves it to the device.
         trained_on: SHA-256 of the data set that it was trained on.
         stage: the summary of the stage that wrote it (seconds, memory, machine, git commit).
     """
@@ -35,6 +39,10 @@ class ModelReference:
     core_seconds: float = 0.0
     frames: int = 0
     max_prompt_tokens: int = 512
+    weights: str = "fp32"
+    gradient_checkpointing: bool = False
+    compile_blocks: bool = False
+    codec_batch: int = 0
     trained_on: str = ""
     stage: dict | None = None
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import torch
 
+TIMESTEPS = 1000.0
+"""Wan's timestep is 1000 sigma."""
+
 
 def shift_sigma(u: torch.Tensor, shift: float) -> torch.Tensor:
     """Wan's time shift ``sigma = shift u / (1 + (shift - 1) u)``: a larger shift spends more steps on high noise."""

@@ -1,13 +1,15 @@
 """A Wan image-to-video model through unmodified diffusers and transformers classes, as training needs it.
 
 Conditioning as in Wan2.2-TI2V (diffusers' ``expand_timesteps``): the first latent frame is the given image's, clean;
-its tokens get timestep 0, take no noise and no loss.
+its tokens get timestep 0, take no noise and no loss. Or as in Wan2.1-I2V and Wan2.2-I2V-A14B: all latent frames are
+generated, and the given image enters as further channels (`wan_r1.video_model.given`).
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,12 +17,12 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
 
+from wan_r1.video_model.codec import latent_statistics
 from wan_r1.video_model.cores import Cores
+from wan_r1.video_model.experts import WanExperts
+from wan_r1.video_model.given import GivenImages
 from wan_r1.video_model.sampling import ode_sample
-from wan_r1.video_model.schedule import sigma_grid
-
-TIMESTEPS = 1000.0
-"""Wan's timestep is 1000 sigma."""
+from wan_r1.video_model.schedule import TIMESTEPS, sigma_grid
 
 
 @dataclass(kw_only=True)
@@ -59,7 +61,7 @@ class VideoModel:
     """The parts of a diffusers Wan pipeline, with the operations that training and sampling share.
 
     Attributes:
-        transformer: velocity model; may carry a LoRA adapter.
+        transformer: velocity model, or two that share the noise levels; may carry LoRA adapters.
         vae: codec between frames and latents, frozen.
         text_encoder: frozen; may be None once all prompts are cached.
         tokenizer: its tokenizer.
@@ -69,9 +71,10 @@ class VideoModel:
         codec_batch: videos per codec call. The codec's normalisation is memory-bound, so small batches that stay in the
             cache are faster on a CPU.
         cores: CPU cores that the videos of a batch are spread over.
+        given: the images of a model that takes them as further channels; None where they are the first latent frame.
     """
 
-    transformer: WanTransformer3DModel
+    transformer: WanTransformer3DModel | WanExperts
     vae: AutoencoderKLWan
     text_encoder: torch.nn.Module | None
     tokenizer: Any
@@ -80,6 +83,7 @@ class VideoModel:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     codec_batch: int = 16
     cores: Cores = field(default_factory=Cores)
+    given: GivenImages | None = None
     _prompts: dict[str, torch.Tensor] = field(default_factory=dict)
     _codecs: list[AutoencoderKLWan] = field(default_factory=list)
 
@@ -114,15 +118,17 @@ class VideoModel:
                 return_attention_mask=True,
                 return_tensors="pt",
             )
-            device = next(self.text_encoder.parameters()).device
-            mask = tokens.attention_mask.to(device)
-            hidden = self.text_encoder(tokens.input_ids.to(device), mask).last_hidden_state
-            hidden = (hidden * mask.unsqueeze(-1)).to(self.device, self.transformer.dtype)
+            # On a GPU only while it works: it is larger than the transformer of Wan2.2-TI2V-5B.
+            self.text_encoder.to(self.device)
+            mask = tokens.attention_mask.to(self.device)
+            hidden = self.text_encoder(tokens.input_ids.to(self.device), mask).last_hidden_state
+            hidden = (hidden * mask.unsqueeze(-1)).to(self.transformer.dtype)
+            self.text_encoder.to("cpu")
             self._prompts.update(zip(missing, hidden, strict=True))
         return torch.stack([self._prompts[prompt] for prompt in prompts])
 
     def drop_text_encoder(self) -> None:
-        """Free the text encoder's memory once every prompt was encoded (11 GB in Wan2.2-TI2V-5B)."""
+        """Free the text encoder's memory once every prompt was encoded (11 GB in bfloat16, Wan2.2-TI2V-5B)."""
         self.text_encoder = None
 
     @torch.no_grad()
@@ -144,13 +150,16 @@ class VideoModel:
                 [codec.encode(chunk.to(codec.dtype) / 127.5 - 1).latent_dist.mode().float() for chunk in frames]
             )
 
-        mean, std = self._latent_statistics()
-        return (torch.cat(self.cores.spread(encode, len(pixels))) - mean) / std
+        mean, std = latent_statistics(self.vae)
+        latents = (torch.cat(self.cores.spread(encode, len(pixels))) - mean) / std
+        if self.given is not None:
+            self.given.keep(latents[:, :, :1], pixels[:, 0].cpu().numpy())
+        return latents
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> np.ndarray:
         """Frames uint8 `[batch, frames, height, width, 3]` of normalised latents."""
-        mean, std = self._latent_statistics()
+        mean, std = latent_statistics(self.vae)
         scaled = latents.float() * std + mean
 
         def decode(share: slice, core: int) -> torch.Tensor:
@@ -174,18 +183,13 @@ class VideoModel:
             first_latent=self.encode_videos(first_frames[:, None]), prompt_embeds=self.encode_prompts(prompts)
         )
 
-    def _latent_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
-        def shaped(values: Sequence[float]) -> torch.Tensor:
-            return torch.tensor(values, device=self.device).view(1, -1, 1, 1, 1)
-
-        return shaped(self.vae.config.latents_mean), shaped(self.vae.config.latents_std)
-
     # Velocity
 
     def mask(self, latents: torch.Tensor) -> torch.Tensor:
-        """1 on generated elements, 0 on the conditioning frame: `[1, 1, latent frames, 1, 1]`."""
+        """1 on generated elements, 0 on the conditioning frame if there is one: `[1, 1, latent frames, 1, 1]`."""
         mask = torch.ones(1, 1, latents.shape[2], 1, 1, device=latents.device)
-        mask[:, :, 0] = 0
+        if self.given is None:
+            mask[:, :, 0] = 0
         return mask
 
     def velocity(
@@ -217,19 +221,27 @@ class VideoModel:
     def _velocity(
         self, x: torch.Tensor, sigma: torch.Tensor, condition: Condition, transformer: torch.nn.Module | None
     ) -> torch.Tensor:
-        mask = self.mask(x)
-        _, patch_h, patch_w = self.transformer.config.patch_size
-        tokens_per_frame = (x.shape[3] // patch_h) * (x.shape[4] // patch_w)
-        per_frame = sigma[:, None] * TIMESTEPS * mask.view(1, -1)
-        timestep = per_frame.repeat_interleave(tokens_per_frame, dim=1)
-        given = mask * x + (1 - mask) * condition.first_latent
-        dtype = self.transformer.dtype
-        output = (transformer or self.transformer)(
-            hidden_states=given.to(dtype),
-            timestep=timestep,
-            encoder_hidden_states=condition.prompt_embeds.to(dtype),
-            return_dict=False,
-        )[0]
+        dtype, mask = self.transformer.dtype, self.mask(x)
+        tokens = None
+        if self.given is None:
+            _, patch_h, patch_w = self.transformer.config.patch_size
+            tokens_per_frame = (x.shape[3] // patch_h) * (x.shape[4] // patch_w)
+            per_frame = sigma[:, None] * TIMESTEPS * mask.view(1, -1)
+            timestep = per_frame.repeat_interleave(tokens_per_frame, dim=1)
+            hidden = mask * x + (1 - mask) * condition.first_latent
+        else:
+            image = self.given.of(condition.first_latent, x.shape[2])
+            timestep, hidden = sigma * TIMESTEPS, torch.cat([x, image.channels], 1)
+            tokens = None if image.tokens is None else image.tokens.to(dtype)
+        # Frozen bfloat16 weights with a float32 adapter: its products are bfloat16 too, in rollouts as in updates.
+        with torch.autocast(x.device.type, dtype) if dtype is torch.bfloat16 else nullcontext():
+            output = (transformer or self.transformer)(
+                hidden_states=hidden.to(dtype),
+                timestep=timestep,
+                encoder_hidden_states=condition.prompt_embeds.to(dtype),
+                encoder_hidden_states_image=tokens,
+                return_dict=False,
+            )[0]
         return output.float() * mask
 
     def initial_noise(self, seeds: Sequence[int], frames: int, height: int, width: int) -> torch.Tensor:
