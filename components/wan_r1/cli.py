@@ -44,6 +44,8 @@ _SCORE = (
 
 _TASKS = "Data sets of puzzles: make a small one from a few words, look at one, exchange them with VR-Bench."
 
+_LORA = "LoRA files: between the names of diffusers and those of DiffSynth-Studio, in which VR-Bench publishes its own."
+
 _VERBS = {"local": "run", "submit": "submit", "compile": "compile"}
 
 
@@ -63,7 +65,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if command == "run":
         return _run_pipeline(given)
     try:
-        others = {"score": _run_score, "tasks": _run_tasks}
+        others = {"score": _run_score, "tasks": _run_tasks, "lora": _run_lora}
         return others[command](given) if command in others else _run_stage(command, given)
     except (ValueError, RuntimeError) as error:
         # Errors of our own are messages for the user; others are faults, and their traceback is needed.
@@ -91,6 +93,9 @@ def _parser(command: str) -> argparse.ArgumentParser:
         from wan_r1.task_tools.commands import add_commands
 
         add_commands(tasks)
+    lora = commands.add_parser("lora", help="convert LoRA files", description=_LORA)
+    if command == "lora":
+        _add_lora(lora)
     run = commands.add_parser("run", help="run a pipeline script here or on Kubeflow Pipelines")
     run.add_argument("verb", choices=_VERBS, help="local: on this machine; submit: to Kubeflow; compile: to YAML")
     run.add_argument("script", type=Path, help="a pipeline script, such as pipelines/full.py")
@@ -144,6 +149,24 @@ def _run_tasks(given: argparse.Namespace) -> int:
         if remote:
             locations.upload_folder(output, given.output)
     print(json.dumps({key: value for key, value in summary.items() if not isinstance(value, list)}, indent=1))
+    return 0
+
+
+def _add_lora(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
+    convert = verbs.add_parser("convert", help="write a LoRA file under the other names", description=_LORA)
+    convert.add_argument("source", metavar="FILE", help="a safetensors file of either kind; a path or an S3 URI")
+    convert.add_argument("--to", required=True, choices=("diffusers", "diffsynth"), help="names of the written file")
+    convert.add_argument("--output", required=True, metavar="PATH_OR_URI", help="the written file")
+
+
+def _run_lora(given: argparse.Namespace) -> int:
+    from wan_r1.video_model.diffsynth import lora_as
+
+    with tempfile.TemporaryDirectory(prefix="wan-r1-") as scratch:
+        content = lora_as(_fetched(given.source, Path(scratch)), given.to)
+    locations.write_bytes(given.output, content)
+    print(f"{given.output}: {given.to} names, {len(content)} bytes")
     return 0
 
 

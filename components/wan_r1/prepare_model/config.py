@@ -21,9 +21,21 @@ class PrepareModelConfig(StageConfig):
     """Frames of the videos the model is used for, 4k + 1."""
     max_prompt_tokens: int = 512
     """Tokens a prompt is padded to."""
+    adapters: tuple[str, ...] = ()
+    """LoRA files to start from, in diffusers' or DiffSynth's names, one per transformer: paths or `s3://` URIs."""
+    weights: str = "fp32"
+    """Frozen weights as `fp32` or `bf16`; adapters and optimizer are float32 either way."""
+    gradient_checkpointing: bool = False
+    """Compute blocks again in the backward pass instead of keeping activations: a third more time, little memory."""
+    compile_blocks: bool = False
+    """Compile the transformer's blocks: minutes before the first step, faster steps; for GPUs."""
+    codec_batch: int = 0
+    """Videos per codec call; 0 takes 16 on a CPU and 4 on a GPU."""
 
     def validate(self) -> None:
         """Check ranges."""
         self.require("source", bool(self.source.strip()), "tiny, a local folder, an s3:// URI or a hub id (owner/name)")
         self.require("frames", self.frames >= 1 and self.frames % 4 == 1, "4k + 1 frames, such as 9, 49 or 81")
         self.require("max_prompt_tokens", 1 <= self.max_prompt_tokens <= 512, "a whole number from 1 to 512")
+        self.require_choice("weights", ("fp32", "bf16"))
+        self.require("codec_batch", self.codec_batch >= 0, "a whole number from 0 (0 leaves it to the device)")

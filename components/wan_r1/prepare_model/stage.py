@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tempfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from wan_r1.prepare_model.config import PrepareModelConfig
 from wan_r1.progress import Progress
 from wan_r1.runtime import StageClock
 from wan_r1.storage import checkpoints, locations
+from wan_r1.video_model.folder import ModelFolderError, check_pipeline_folder
 from wan_r1.video_model.reference import ModelReference
 
 
@@ -26,23 +28,30 @@ def run(config: PrepareModelConfig, *, storage_uri: str, model: Path) -> dict:
 
     Raises:
         ModelFolderError: if the source is no Wan image-to-video pipeline.
+        LoraError: if an adapter is no LoRA file or does not fit.
         StorageError: if the storage refuses.
     """
     with StageClock(config.STAGE) as clock, Progress(config.STAGE) as progress:
         locations.check_writable(storage_uri)
-        if config.source.startswith("s3://"):
-            uri = _checked_remote(config.source)
-        else:
-            with tempfile.TemporaryDirectory(prefix="wan-r1-prepare-") as scratch:
-                folder = _local_folder(config, Path(scratch), progress)
-                progress.note(f"storing {folder.name} in {storage_uri}")
-                uri = _store(folder, storage_uri)
+        with tempfile.TemporaryDirectory(prefix="wan-r1-prepare-") as scratch:
+            remote = config.source.startswith("s3://")
+            folder = _checked_remote(config.source) if remote else _local_folder(config, Path(scratch), progress)
+            adapters = _checked_adapters(config, str(folder), Path(scratch)) if config.adapters else {}
+            if not remote:
+                progress.note(f"storing {Path(folder).name} in {storage_uri}")
+            uri = str(folder) if remote else _store(Path(folder), storage_uri)
+        checkpoint = _store_adapters(adapters, storage_uri) if adapters else None
         progress.note(f"model {config.source} is at {uri}")
     reference = ModelReference(
         name="base",
         base_uri=uri,
+        checkpoint_uri=checkpoint,
         frames=config.frames,
         max_prompt_tokens=config.max_prompt_tokens,
+        weights=config.weights,
+        gradient_checkpointing=config.gradient_checkpointing,
+        compile_blocks=config.compile_blocks,
+        codec_batch=config.codec_batch,
         stage=clock.summary(),
     )
     reference.write(model)
@@ -51,8 +60,6 @@ def run(config: PrepareModelConfig, *, storage_uri: str, model: Path) -> dict:
 
 def _local_folder(config: PrepareModelConfig, scratch: Path, progress: Progress) -> Path:
     """The source as a checked local folder."""
-    from wan_r1.video_model.loading import ModelFolderError, check_pipeline_folder
-
     if config.source == "tiny":
         from wan_r1.video_model.tiny import tiny_pipeline
 
@@ -62,7 +69,7 @@ def _local_folder(config: PrepareModelConfig, scratch: Path, progress: Progress)
         return folder
     path = Path(config.source).expanduser()
     if path.exists() or config.source.startswith(("/", ".", "~")) or config.source.count("/") != 1:
-        check_pipeline_folder(path)
+        check_pipeline_folder(path, max_prompt_tokens=config.max_prompt_tokens)
         return path
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -75,19 +82,58 @@ def _local_folder(config: PrepareModelConfig, scratch: Path, progress: Progress)
             f"model_source={config.source!r} is no local folder and could not be fetched from the hub ({error}); give "
             "a folder, an s3:// URI, or a hub id such as Wan-AI/Wan2.2-TI2V-5B-Diffusers (with HF_TOKEN if it is gated)"
         ) from error
-    check_pipeline_folder(folder)
+    check_pipeline_folder(folder, max_prompt_tokens=config.max_prompt_tokens)
     return folder
 
 
 def _checked_remote(uri: str) -> str:
     """An S3 folder, checked by its index alone: weights of many gigabytes stay where they are."""
-    from wan_r1.video_model.loading import ModelFolderError
-
     if not locations.exists(locations.join(uri, "model_index.json")):
         raise ModelFolderError(
             f"model_source={uri!r} has no model_index.json; expected a diffusers folder of WanImageToVideoPipeline"
         )
     return uri
+
+
+def _checked_adapters(config: PrepareModelConfig, folder: str, scratch: Path) -> dict[str, bytes]:
+    """The adapters as a checkpoint's files, checked against the configs of the pipeline's transformers."""
+    from wan_r1.video_model.diffsynth import read_lora
+    from wan_r1.video_model.lora import LoraError, adapter_file, check_adapter, lora_file
+
+    index = json.loads(locations.read_bytes(locations.join(folder, "model_index.json")))
+    parts = ("transformer",) if index.get("boundary_ratio") is None else ("transformer", "transformer_2")
+    if len(config.adapters) != len(parts):
+        raise LoraError(
+            f"model_adapters has {len(config.adapters)} files; the model has {len(parts)} transformers: give one for "
+            f"each of {', '.join(parts)}"
+        )
+    files: dict[str, bytes] = {}
+    scales = set()
+    for part, uri in zip(parts, config.adapters, strict=True):
+        state, rank, alpha = read_lora(_fetched(uri, scratch))
+        transformer = json.loads(locations.read_bytes(locations.join(folder, part, "config.json")))
+        check_adapter(state, transformer, f"model_adapters={uri!r}")
+        files[lora_file(part)] = adapter_file(state, rank=rank, alpha=alpha)
+        scales.add((rank, alpha))
+    if len(scales) > 1:
+        raise LoraError(f"model_adapters differ in rank and alpha ({sorted(scales)}); training needs one of each")
+    return files
+
+
+def _store_adapters(files: dict[str, bytes], storage_uri: str) -> str:
+    """Upload adapters as a checkpoint over the pipeline, which a training continues and an evaluation applies."""
+    digest = hashlib.sha256(b"".join(files[name] for name in sorted(files)))
+    prefix = locations.join(storage_uri, "adapters", digest.hexdigest()[:16])
+    return checkpoints.save(prefix, step=0, files=files, info={"kind": "adapters"})
+
+
+def _fetched(uri: str, scratch: Path) -> Path:
+    """A local path with the content of a file."""
+    if not locations.is_s3(uri):
+        return locations.local_path(uri)
+    target = scratch / hashlib.sha256(uri.encode()).hexdigest()[:8]
+    locations.download_file(uri, target)
+    return target
 
 
 def _store(folder: Path, storage_uri: str) -> str:
