@@ -280,8 +280,8 @@ def test_groups_may_differ_in_their_stochastic_step_and_share_their_first_noise(
     settings = {"objective": "flow_grpo", "sde_window_moves": "random", "shared_noise": True, "iterations": 1}
     trainer = grpo(folder, tmp_path, prompts_per_iteration=4, reward=BRIGHT, least_std=1e-7, **settings)
     kept = []
-    learn = trainer._learn
-    trainer._learn = lambda rollout, generator: kept.append(rollout) or learn(rollout, generator)
+    learn = trainer.learn
+    trainer.learn = lambda rollout, generator: kept.append(rollout) or learn(rollout, generator)
     trainer.run()
     (rollout,) = kept
     assert rollout.stochastic_steps == 1 and len(rollout.transitions) == 2, "seed 0 draws both steps"

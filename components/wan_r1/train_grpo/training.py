@@ -164,7 +164,7 @@ class GrpoTrainer:
             rollout = self.roll_out(chosen, generator)
         with eviction.deferred():
             with compute.running():
-                entry = self._learn(rollout, generator)
+                entry = self.learn(rollout, generator)
             state.step += 1
             state.core_seconds = self.processes.total(compute.seconds)
             entry |= {"iteration": state.step, "core_seconds": state.core_seconds}
@@ -229,7 +229,7 @@ class GrpoTrainer:
                 pool=self.pool,
             )
 
-    def _learn(self, rollout: Rollout, generator: torch.Generator) -> dict[str, float]:
+    def learn(self, rollout: Rollout, generator: torch.Generator) -> dict[str, float]:
         """The updates of one rollout; returns what is logged, over all processes."""
         config, begin = self.config, time.perf_counter()
         advantages = group_advantages(
