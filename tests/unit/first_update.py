@@ -1,4 +1,4 @@
-"""One update of a tiny training, to compare processes: `torchrun first_update.py FOLDER PREFIX OUTPUT KIND`.
+"""A tiny training, to compare processes or to be killed: `torchrun first_update.py FOLDER PREFIX OUTPUT KIND`.
 
 The first process writes weights, averages and the optimizer's first moments (a tenth of the gradient) to OUTPUT.
 """
@@ -30,6 +30,14 @@ KINDS = {
         },
     ),
 }
+LONG = {
+    "long_sft": (sft, {"steps": 60, "batch_size": 8, "checkpoint_every": 7, "validate_every": 5}),
+    "long_grpo": (
+        grpo,
+        {"objective": "forward_grpo", "iterations": 24, "replay_batch": 3, "checkpoint_every": 3, "validate_every": 2},
+    ),
+}
+"""Trainings of some seconds, to be killed in the middle."""
 COMMON = {"prompts_per_iteration": 4, "reward": BRIGHT, "least_std": 1e-7}
 
 
@@ -37,7 +45,7 @@ def main() -> None:
     """Train once and write what came out."""
     folder, prefix, output, kind = sys.argv[1:]
     torch.set_num_threads(1)
-    make, changes = KINDS[kind]
+    make, changes = (KINDS | LONG)[kind]
     trainer = make(Path(folder), Path(prefix), learning_rate=1e-4, **({} if make is sft else COMMON), **changes)
     if changes.get("demonstration_batch"):
         known = trainer.prompts.tasks[: trainer.prompts.demonstrated]
