@@ -59,7 +59,7 @@ class Processes:
         return places % self.count == self.rank
 
     def add_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Replace every gradient by its sum over all processes; one that is missing counts as zero.
+        """Replace every gradient by its sum over all processes; one that is missing everywhere stays missing.
 
         One message for all of them: an adapter's gradients are many and small.
         """
@@ -67,10 +67,12 @@ class Processes:
             return
         parameters = list(parameters)
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        flat = reduce(torch.cat([gradient.reshape(-1).float() for gradient in gradients]), reduction="sum")
-        parts = flat.split([gradient.numel() for gradient in gradients])
-        for parameter, part in zip(parameters, parts, strict=True):
-            parameter.grad = part.view_as(parameter).to(parameter.dtype)
+        # An expert without a video in the whole batch must rest, as it does in one process.
+        present = gradients[0].new_tensor([float(p.grad is not None) for p in parameters], dtype=torch.float32)
+        flat = reduce(torch.cat([*(gradient.reshape(-1).float() for gradient in gradients), present]), reduction="sum")
+        *parts, present = flat.split([*(gradient.numel() for gradient in gradients), len(parameters)])
+        for parameter, part, found in zip(parameters, parts, present.tolist(), strict=True):
+            parameter.grad = part.view_as(parameter).to(parameter.dtype) if found else None
 
     def total(self, value: float) -> float:
         """The sum of a number over all processes."""
