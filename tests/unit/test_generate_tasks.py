@@ -29,6 +29,9 @@ FEW = {
 }
 
 
+ROADS = {"canvas": 16, "height": 128, "width": 128, "frames": 81, "steps_per_frame": 0.5}
+
+
 def tiny(**changes: Any) -> GenerateTasksConfig:
     return GenerateTasksConfig.from_preset("tiny", {**FEW, **changes})
 
@@ -214,7 +217,24 @@ def test_held_out_textures_are_for_testing_alone() -> None:
         ({"fps": 0}, r"tasks_fps=0.0 is not allowed"),
         ({"loops": 1.5}, r"tasks_loops=1.5 is not allowed; expected 0 to 1"),
         ({"shortest": 0.6, "longest": 0.5}, r"tasks_shortest=0.6 is not allowed; expected 0 to tasks_longest=0.5"),
-        ({"loops": 0.2, "families": ["sokoban"]}, r"tasks_loops, .* tasks_families has sokoban; leave them at"),
+        ({"loops": 0.2, "families": ["sokoban"]}, r"tasks_loops=0.2 .* 0.0 unless tasks_families has one of regular"),
+        ({"boxes": 2}, r"tasks_boxes=2 is not allowed; expected 0 unless tasks_families has one of sokoban"),
+        (
+            {"families": ["sokoban"], "boxes": 4},
+            r"tasks_boxes=4 .* 1 to 1 .* easy levels on canvas=4, .* 3 cells a side",
+        ),
+        ({"families": ["sokoban"], "pushes": 9}, r"tasks_pushes=9 is not allowed; expected 1 to 2 .* boxes=1"),
+        ({"families": ["sokoban"], "pushes": -1}, r"tasks_pushes=-1 is not allowed; expected a whole number from 1"),
+        ({"families": ["sokoban"], "shortest": 1}, r"tasks_shortest=1.0 is not allowed; expected 0 to 0.\d+ for easy"),
+        ({"families": ["trapfield"], "shortest": 1}, r"tasks_shortest=1.0 .* 0 to 0.6 for medium trapfield levels on"),
+        (
+            {**ROADS, "families": ["maze3d"], "shortest": 0.9},
+            r"tasks_shortest=0.9 is not allowed; expected 0 to 0.7\d? for easy maze3d levels on canvas=16",
+        ),
+        (
+            {**ROADS, "families": ["irregular"], "shortest": 0.5, "longest": 0.5},
+            r"tasks_longest=0.5 is not allowed; expected 0.\d+ to 1 for easy irregular levels on canvas=16 at",
+        ),
         ({"shards": 0}, r"tasks_shards=0 is not allowed"),
         ({"shards": 2, "shard": 2}, r"tasks_shard=2 is not allowed; expected 0 to tasks_shards - 1 = 1"),
         ({"shard_rows": 0}, r"tasks_shard_rows=0 is not allowed"),

@@ -129,8 +129,6 @@ def test_loops_are_there_and_lengths_can_be_chosen() -> None:
     long, short = Shape(shortest=0.75), Shape(longest=0.25)
     assert make_level("regular", "hard", index=0, shape=long, **place).solve().steps >= low + 0.74 * (high - low)
     assert make_level("regular", "hard", index=0, shape=short, **place).solve().steps <= low + 0.26 * (high - low)
-    with pytest.raises(ConfigError, match="family 'sokoban' have no continuous parameters"):
-        make_level("sokoban", "easy", index=0, shape=long, **place)
 
 
 def test_a_regular_maze_is_a_spanning_tree() -> None:

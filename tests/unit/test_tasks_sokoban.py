@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,9 @@ from hypothesis import strategies as st
 from wan_r1.config import ConfigError
 from wan_r1.tasks.dataset import read_tasks, write_tasks
 from wan_r1.tasks.families import FAMILIES
-from wan_r1.tasks.family import DIFFICULTIES
+from wan_r1.tasks.family import DIFFICULTIES, Shape
 from wan_r1.tasks.level import MOVES
-from wan_r1.tasks.sokoban import Board, SokobanLevel, order_matters, push_along
+from wan_r1.tasks.sokoban import SokobanLevel, push_along
 from wan_r1.tasks.task import make_level, make_task
 from wan_r1.tasks.textures import TEXTURES
 from wan_r1.validate_tasks.facts import FACTS, row_facts
@@ -52,8 +53,8 @@ def level_of(picture: str) -> SokobanLevel:
     )
 
 
-def search(level: SokobanLevel) -> tuple[int, int, int]:
-    """Fewest moves, number of such solutions, fewest pushes: breadth first, state by state."""
+def search(level: SokobanLevel) -> tuple[int, int, int] | None:
+    """Fewest moves, number of such solutions, fewest pushes: state by state; ``None`` if there is none."""
     here, seen, moves = {level.start: 1}, {level.start}, 0
     solved = lambda place: set(level.targets) == set(zip(place[2::2], place[3::2], strict=True))  # noqa: E731
     ends: dict = {}
@@ -66,6 +67,8 @@ def search(level: SokobanLevel) -> tuple[int, int, int]:
                     after[there] = after.get(there, 0) + ways
         seen |= set(after)
         here, moves = after, moves + 1
+        if not here:
+            return None
     layer, known, pushes = {level.start}, {level.start}, 0
     while True:
         order = list(layer)
@@ -96,16 +99,45 @@ def test_a_level_has_one_shortest_solution_which_makes_the_fewest_pushes(level: 
     assert not set(level.targets) & {level.player, *level.boxes}
 
 
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_the_search_of_a_whole_board_agrees_with_a_plain_search(seed: int) -> None:
+    """Boards at random, whose states are mostly no levels: several solutions, or one that wastes pushes, or none."""
+    dice = random.Random(seed)
+    side, boxes = dice.choice([(3, 1), (3, 2), (4, 1), (4, 2)])
+    cells = list(itertools.product(range(side), repeat=2))
+    walls = dice.sample(cells, dice.randrange(len(cells) // 3))
+    free = [cell for cell in cells if cell not in walls]
+    form = {"family": "sokoban", "rows": side, "columns": side, "canvas": 8, "offset": (0, 0), "blocked": tuple(walls)}
+    targets = tuple(dice.sample(free, boxes))
+    for _ in range(5):
+        player, *standing = dice.sample(free, boxes + 1)
+        level = SokobanLevel(**form, player=player, boxes=tuple(sorted(standing)), targets=targets)
+        board = level.search_board()
+        solved, index = board.solve(targets), board.index(player, standing)
+        if level.solution is None:
+            assert search(level) is None and solved.pushes[index] < 0
+            continue
+        moves, ways, pushes = search(level)
+        assert (level.solution.steps, level.solution.count, level.solution.fewest_pushes) == (moves, ways, pushes)
+        assert solved.best[index] == (ways == 1 and level.solution.pushes == pushes)
+        assert all(level.open_between(a, b) for a, b in itertools.pairwise(level.solution.path))
+
+
 @settings(max_examples=25, deadline=None)
-@given(level=LEVELS, speed=st.sampled_from([1.0, 0.5, 0.4, 0.125]))
+@given(level=LEVELS, speed=st.sampled_from([1.0, 0.7, 0.5, 0.4, 0.125]))
 def test_boxes_go_where_the_solution_s_pushes_put_them(level: SokobanLevel, speed: float) -> None:
     path = level.solve().path
     frames = int(np.ceil((len(path) - 1) / speed)) + 3
     walk = FAMILY.trajectory(level, frames, speed)
     boxes = push_along(level, walk)
     assert np.abs(walk[-1] - level.center(path[-1])).max() < 1e-6
-    for frame in range(frames):
-        move = min(frame * speed, len(path) - 1)
+    moves = np.minimum(np.arange(frames) * speed, len(path) - 1)
+    for turn in range(1, len(path) - 1):
+        if path[turn - 1][:2] == path[turn + 1][:2]:
+            # Where the player turns back some frame shows it there.
+            moves[np.abs(moves - turn).argmin()] = turn
+    for frame, move in enumerate(moves):
         before, after = np.array(path[int(move)]), np.array(path[min(int(np.ceil(move)), len(path) - 1)])
         now = (before + (after - before) * (move - int(move)))[2:].reshape(-1, 2)[:, ::-1]
         due = (now + 0.5 + np.array(level.offset[::-1])) / level.canvas
@@ -124,17 +156,38 @@ def test_difficulty_sets_board_boxes_moves_and_pushes(difficulty: str, canvas: i
         assert all(0 <= place <= canvas - side for place in level.offset)
 
 
+@pytest.mark.parametrize(
+    ("canvas", "difficulty", "shape"),
+    [
+        (4, "medium", Shape(pushes=2, shortest=0.2)),
+        (4, "hard", Shape(boxes=1, pushes=4)),
+        (8, "easy", Shape(boxes=2, pushes=6, longest=1.0)),
+        (8, "medium", Shape(boxes=3, pushes=8)),
+        (8, "hard", Shape(pushes=12)),
+        (12, "medium", Shape(shortest=0.75, longest=0.9)),
+    ],
+)
+def test_boxes_pushes_and_moves_can_be_chosen_up_to_the_limits_told(canvas: int, difficulty: str, shape: Shape) -> None:
+    maker = FAMILY.shaped(shape)
+    assert maker.refusal(difficulty, canvas, 80) is None
+    level = maker.generate(np.random.default_rng(1), difficulty, canvas, 80)
+    low, high = FAMILY.span(difficulty, canvas)
+    assert len(level.boxes) == (shape.boxes or FAMILY.boxes(difficulty, level.rows))
+    assert level.solve().pushes == level.solve().fewest_pushes >= shape.pushes and level.solve().count == 1
+    assert shape.shortest * (high - low) - 1 <= level.solve().steps - low <= shape.longest * (high - low) + 1
+
+
 def test_the_order_of_pushes_matters_in_half_of_the_hard_levels() -> None:
     levels = [FAMILY.generate(np.random.default_rng(seed), "hard", 8, 40) for seed in range(8)]
-    assert sum(order_matters(level) for level in levels) >= 4
-    assert not order_matters(level_of("@-- -$- -.-"))
+    assert sum(level.order_matters() for level in levels) >= 4
+    assert not level_of("@-- -$- -.-").order_matters()
 
 
 def test_a_board_too_large_to_search_is_refused_with_what_to_do() -> None:
     rows = ["-" * 20] * 20
     rows[0] = "@$$$...-" + "-" * 12
     with pytest.raises(ValueError, match=r"3 boxes on 400 free cells .* use fewer boxes, more walls or"):
-        Board(level_of(" ".join(rows)))
+        level_of(" ".join(rows)).solve()
 
 
 @pytest.mark.parametrize(

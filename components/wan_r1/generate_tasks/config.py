@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import ClassVar
 
 from wan_r1.config import ConfigError, StageConfig
 from wan_r1.tasks.families import FAMILIES
-from wan_r1.tasks.family import DIFFICULTIES, Family, GridFamily, Shape
+from wan_r1.tasks.family import DIFFICULTIES, BaseFamily, Family, Shape
 from wan_r1.tasks.render import MIN_CELL
 from wan_r1.tasks.schema import SPLITS
 from wan_r1.tasks.task import room_for_steps
@@ -75,9 +75,13 @@ class GenerateTasksConfig(StageConfig):
     loops: float = 0.0
     """Share of a regular maze's inner walls opened into loops; its shortest path stays the only one."""
     shortest: float = 0.0
-    """Where the fewest moves of a level lie in its difficulty's range, 0 to 1 (grid families without boxes)."""
+    """Where the least length of a solution lies in its difficulty's range, 0 to 1."""
     longest: float = 1.0
-    """Where the most moves of a level lie in its difficulty's range, 0 to 1 (grid families without boxes)."""
+    """Where the largest length of a solution lies in its difficulty's range, 0 to 1."""
+    boxes: int = 0
+    """Boxes of a Sokoban level, up to 3; 0 leaves them to the difficulty (1 or 2)."""
+    pushes: int = 0
+    """Fewest pushes that a Sokoban level may need; 0 leaves them to the difficulty (1 to 5)."""
 
     shard_rows: int = 256
     """Rows per Parquet file at most; changes the files' number, no level."""
@@ -126,16 +130,13 @@ class GenerateTasksConfig(StageConfig):
         self.require("loops", 0 <= self.loops <= 1, "0 to 1")
         self.require("longest", 0 <= self.longest <= 1, "0 to 1")
         self.require("shortest", 0 <= self.shortest <= self.longest, f"0 to tasks_longest={self.longest}")
-        without = [name for name in self.families if not isinstance(FAMILIES[name], GridFamily)]
-        if self.shape != Shape() and without:
-            raise ConfigError(
-                f"tasks_loops, tasks_shortest and tasks_longest shape levels on a grid, but tasks_families has "
-                f"{', '.join(without)}; leave them at 0, 0 and 1, or make those families apart"
-            )
+        self.require("boxes", self.boxes >= 0, "a whole number from 1, or 0 for as many as the difficulty has")
+        self.require("pushes", self.pushes >= 0, "a whole number from 1, or 0 for as many as the difficulty needs")
         self.require("shard_rows", self.shard_rows >= 1, "a whole number from 1")
         self.require("shards", self.shards >= 1, "a whole number from 1")
         self.require("shard", 0 <= self.shard < self.shards, f"0 to tasks_shards - 1 = {self.shards - 1}")
         self.require("workers", self.workers >= 0, "a whole number from 0")
+        self._check_shape()
         self._check_room()
 
     def levels(self, split: str) -> int:
@@ -156,7 +157,7 @@ class GenerateTasksConfig(StageConfig):
     @property
     def shape(self) -> Shape:
         """Continuous parameters of the levels."""
-        return Shape(loops=self.loops, shortest=self.shortest, longest=self.longest)
+        return Shape(**{field.name: getattr(self, field.name) for field in fields(Shape)})
 
     @property
     def max_steps(self) -> int:
@@ -171,12 +172,29 @@ class GenerateTasksConfig(StageConfig):
 
     def _maker(self, family: str) -> Family:
         maker = FAMILIES[family]
-        return maker.shaped(self.shape) if isinstance(maker, GridFamily) else maker
+        return maker.shaped(self.shape) if isinstance(maker, BaseFamily) else maker
 
     def _check_names(self, field: str, known: object) -> None:
         names, allowed = getattr(self, field), sorted(known)  # type: ignore[call-overload]
         shown = f"one or more of {', '.join(allowed)}, each once"
         self.require(field, len(names) > 0 and len(set(names)) == len(names) and set(names) <= set(allowed), shown)
+
+    def _check_shape(self) -> None:
+        """What shapes levels must be known to a family, and leave enough levels of each family and difficulty."""
+        obeyed: dict[str, frozenset[str]] = {name: getattr(FAMILIES[name], "obeys", frozenset()) for name in FAMILIES}
+        for field in sorted(self.shape.given):
+            able = [name for name in sorted(FAMILIES) if field in obeyed[name]]
+            self.require(
+                field,
+                not set(able).isdisjoint(self.families),
+                f"{getattr(Shape(), field)} unless tasks_families has one of {', '.join(able)}",
+            )
+        for split in SPLITS:
+            for difficulty in self.difficulties(split) if self.levels(split) else ():
+                for family in self.families:
+                    maker = self._maker(family)
+                    if isinstance(maker, BaseFamily) and (no := maker.refusal(difficulty, self.canvas, self.max_steps)):
+                        self.require(no[0], False, no[1])
 
     def _check_room(self) -> None:
         """A video must have room for the shortest levels of every family and difficulty."""

@@ -7,11 +7,12 @@ and says three things: how to draw a board at random (`GridFamily.draw`), how lo
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,17 +71,91 @@ class BoardFamily(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """Continuous parameters of levels within their difficulty.
+    """Continuous parameters of levels within their difficulty; a family obeys those of `BaseFamily.obeys`.
 
     Attributes:
         loops: share of a maze's inner walls that are opened into loops where the shortest path stays the only one.
-        shortest: where the fewest moves lie in the difficulty's range, 0 (its lower end) to 1.
-        longest: the same of the most moves.
+        shortest: where the least length lies in the difficulty's range, 0 (its lower end) to 1.
+        longest: the same of the largest length.
+        boxes: boxes of a Sokoban level; 0 leaves them to the difficulty.
+        pushes: fewest pushes that a Sokoban level may need; 0 leaves them to the difficulty.
     """
 
     loops: float = 0.0
     shortest: float = 0.0
     longest: float = 1.0
+    boxes: int = 0
+    pushes: int = 0
+
+    @property
+    def given(self) -> set[str]:
+        """Names of the parameters that are not left at their default."""
+        return {field.name for field in fields(self) if getattr(self, field.name) != field.default}
+
+
+L = TypeVar("L", bound=Level)
+
+
+class BaseFamily(Generic[L]):
+    """What all families share: continuous parameters, and levels that are read from their state."""
+
+    name: ClassVar[str]
+    smallest_canvas: ClassVar[int] = MIN_CANVAS
+    obeys: ClassVar[frozenset[str]] = frozenset({"shortest", "longest"})
+    """The parameters of `Shape` that its levels obey; others change nothing."""
+    narrowest: ClassVar[int] = 0
+    """Least difference of the largest and the least length of a solution that its levels can be asked for."""
+    level_type: type[L]
+
+    def __init__(self, shape: Shape | None = None) -> None:
+        self.shape = shape or Shape()
+
+    def shaped(self, shape: Shape) -> Self:
+        """The same family with other continuous parameters."""
+        return type(self)(shape)
+
+    def span(self, difficulty: str, canvas: int) -> tuple[int, int]:
+        """Least and largest length of a solution of this difficulty in cells, whatever the shape."""
+        raise NotImplementedError
+
+    def hardest(self, difficulty: str, canvas: int) -> int:
+        """Largest of the least lengths in `span` that levels can be asked for: of so long ones there are enough."""
+        return self.span(difficulty, canvas)[1]
+
+    def lengths(self, difficulty: str, canvas: int) -> tuple[int, int]:
+        """The part of `span` that the shape asks for."""
+        low, high = self.span(difficulty, canvas)
+        return low + round(self.shape.shortest * (high - low)), low + round(self.shape.longest * (high - low))
+
+    def refusal(self, difficulty: str, canvas: int, max_steps: int) -> tuple[str, str] | None:
+        """A parameter of the shape with which there are no or hardly any levels, and the values with which there are.
+
+        Args:
+            difficulty: easy, medium or hard.
+            canvas: cells per side of the frame.
+            max_steps: longest solution, in cells, that the video has room for.
+        """
+        low, high = self.span(difficulty, canvas)
+        least, most = self.lengths(difficulty, canvas)
+        whose = f"for {difficulty} {self.name} levels on canvas={canvas}"
+        if least > self.hardest(difficulty, canvas):
+            share = math.floor(100 * (self.hardest(difficulty, canvas) - low) / (high - low)) / 100
+            return "shortest", f"0 to {share} {whose}"
+        if most - least < self.narrowest:
+            share = math.ceil(100 * (least + self.narrowest - low) / (high - low)) / 100
+            return "longest", f"{share} to 1 {whose} at shortest={self.shape.shortest}"
+        return None
+
+    def from_state(self, state: Mapping[str, Any]) -> L:
+        """The level that the ``state`` column describes.
+
+        Raises:
+            ValueError: if it describes none, or one of another family.
+        """
+        level: L = cast(Any, self.level_type).from_state(state)
+        if level.family != self.name:
+            raise ValueError(f"level state is of family {level.family!r}, not {self.name!r}")
+        return level
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,25 +169,16 @@ class Board:
     down_walls: tuple[Cell, ...] = ()
 
 
-class GridFamily:
+class GridFamily(BaseFamily[GridLevel]):
     """Base of the families on a grid."""
 
-    name: ClassVar[str]
-    smallest_canvas: ClassVar[int] = MIN_CANVAS
     checkered: ClassVar[bool] = False
     """Whether every other cell of the floor is shaded, for families whose cells no walls show."""
+    level_type = GridLevel
 
-    def __init__(self, shape: Shape | None = None) -> None:
-        self.shape = shape or Shape()
-
-    def shaped(self, shape: Shape) -> Self:
-        """The same family with other continuous parameters."""
-        return type(self)(shape)
-
-    def moves(self, difficulty: str, side: int) -> tuple[int, int]:
-        """The part of `steps` that the shape asks for."""
-        low, high = self.steps(difficulty, side)
-        return low + round(self.shape.shortest * (high - low)), low + round(self.shape.longest * (high - low))
+    def span(self, difficulty: str, canvas: int) -> tuple[int, int]:
+        """Fewest and most moves of a solution of this difficulty, whatever the shape."""
+        return self.steps(difficulty, self.side(difficulty, canvas))
 
     def draw(self, dice: random.Random, difficulty: str, side: int, low: int, high: int) -> Board | None:
         """A random board of ``side x side`` cells that should take ``low`` to ``high`` moves.
@@ -146,7 +212,7 @@ class GridFamily:
 
     def shortest_allowed(self, difficulty: str, canvas: int) -> int:
         """Fewest moves a level of this difficulty may have."""
-        return self.moves(difficulty, self.side(difficulty, canvas))[0]
+        return self.lengths(difficulty, canvas)[0]
 
     def generate(
         self, rng: np.random.Generator, difficulty: str, canvas: int, max_steps: int | None = None
@@ -163,7 +229,7 @@ class GridFamily:
             ConfigError: if the difficulty is unknown, the canvas too small or ``max_steps`` below its fewest moves.
         """
         side = self.side(difficulty, canvas)
-        low, high = self.moves(difficulty, side)
+        low, high = self.lengths(difficulty, canvas)
         if max_steps is not None:
             high = min(high, max_steps)
         if low > high:
@@ -197,17 +263,6 @@ class GridFamily:
             f"has one shortest solution of {low} to {high} moves: its draw() and steps() do not fit each other"
         )
 
-    def from_state(self, state: Mapping[str, Any]) -> GridLevel:
-        """The level that the ``state`` column describes.
-
-        Raises:
-            ValueError: if it describes none, or one of another family.
-        """
-        level = GridLevel.from_state(dict(state))
-        if level.family != self.name:
-            raise ValueError(f"level state is of family {level.family!r}, not {self.name!r}")
-        return level
-
     def render(
         self, level: GridLevel, texture: Texture, positions: NDArray[np.floating] | None, size: int
     ) -> NDArray[np.uint8]:
@@ -236,13 +291,16 @@ class GridFamily:
         return walk_steadily(level.route(level.solve().path), frames, steps_per_frame)
 
 
-def walk_steadily(route: NDArray[np.float64], frames: int, steps_per_frame: float) -> NDArray[np.float32]:
+def walk_steadily(
+    route: NDArray[np.float64], frames: int, steps_per_frame: float, stops: Sequence[int] = ()
+) -> NDArray[np.float32]:
     """Constant speed along a route of places one move apart, then rest at its end.
 
     Args:
         route: ``[moves + 1, 2]``.
         frames: frames of the video.
         steps_per_frame: moves a frame.
+        stops: numbers of moves after which a frame must show the place that they lead to: the nearest one does.
 
     Returns:
         The place in each frame, ``[F, 2]``.
@@ -259,6 +317,10 @@ def walk_steadily(route: NDArray[np.float64], frames: int, steps_per_frame: floa
             f"a solution of {steps} moves does not fit in frames={frames} at steps_per_frame={steps_per_frame}; "
             f"use at least {needed} frames"
         )
+    for stop in stops:
+        nearest = int(np.abs(walked - stop).argmin())
+        if abs(walked[nearest] - stop) > 1e-6:
+            walked[nearest] = stop
     moves = np.arange(steps + 1)
     return np.stack([np.interp(walked, moves, route[:, axis]) for axis in (0, 1)], axis=1).astype(np.float32)
 

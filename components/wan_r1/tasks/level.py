@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +76,101 @@ class Level(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GridLevel:
+class Solution:
+    """A shortest solution: its places from start to goal, and the number of equally short ones (`count`)."""
+
+    path: tuple[Place, ...]
+    count: int
+
+    @property
+    def steps(self) -> int:
+        """Moves from start to goal."""
+        return len(self.path) - 1
+
+
+S = TypeVar("S", bound=Solution)
+
+
+class LevelContent(Generic[S]):
+    """What follows from a level's fields: its identity, its JSON values, the solution that it must have.
+
+    A class of levels is a frozen dataclass that derives from this.
+    """
+
+    PLACING: ClassVar[tuple[str, ...]] = ("canvas", "offset")
+    """Fields that say where in the frame a level lies, not what it is."""
+
+    family: str
+    canvas: int
+
+    @cached_property
+    def level_id(self) -> str:
+        """Content hash of the level, 16 hexadecimal digits: equal levels have equal ids, whatever made them."""
+        return self._hash(())
+
+    @cached_property
+    def layout_id(self) -> str:
+        """The same without the level's place in the frame: a shifted copy of a level has the same layout."""
+        return self._hash(self.PLACING)
+
+    def _hash(self, without: tuple[str, ...]) -> str:
+        content = {name: value for name, value in self._values().items() if name not in without}
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _values(self) -> dict[str, object]:
+        return {field.name: getattr(self, field.name) for field in fields(cast(Any, self))}
+
+    @property
+    def cell_size(self) -> float:
+        """Side of a cell, which is the length of a move, as a fraction of the frame's side."""
+        return 1.0 / self.canvas
+
+    @cached_property
+    def solution(self) -> S | None:
+        """The shortest solution, or one of several; ``None`` if there is none."""
+        raise NotImplementedError
+
+    def solve(self) -> S:
+        """`solution` of a level that must have one.
+
+        Raises:
+            ValueError: naming the level, if there is none.
+        """
+        if self.solution is None:
+            raise ValueError(f"level {self.level_id}: {self._why_unsolved()}")
+        return self.solution
+
+    def _why_unsolved(self) -> str:
+        level = cast(Level, self)
+        return f"the goal {level.goal} cannot be reached from {level.start}"
+
+    def to_state(self) -> dict[str, object]:
+        """The level as plain JSON values, the ``state`` column of the data set."""
+        return json.loads(json.dumps(self._values()))
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """Inverse of `to_state`.
+
+        Raises:
+            ValueError: if a field is missing or malformed, naming it.
+        """
+        try:
+            return cls(**cls._read(state))
+        except KeyError as missing:
+            raise ValueError(f"level state lacks the field {missing}") from None
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"level state is malformed: {error}") from None
+
+    @classmethod
+    def _read(cls, state: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of all fields, of the types that they have there."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridLevel(LevelContent[Solution]):
     """One level of a grid family.
 
     The board of ``rows x columns`` cells lies on a square canvas of ``canvas x canvas`` cells with its upper left
@@ -105,29 +199,6 @@ class GridLevel:
     down_walls: tuple[Cell, ...]
     start: Cell
     goal: Cell
-
-    @cached_property
-    def level_id(self) -> str:
-        """Content hash of the level, 16 hexadecimal digits: equal levels have equal ids, whatever made them."""
-        return self._hash(())
-
-    @cached_property
-    def layout_id(self) -> str:
-        """The same without the board's place on the canvas: a shifted copy of a level has the same layout."""
-        return self._hash(("canvas", "offset"))
-
-    def _hash(self, without: tuple[str, ...]) -> str:
-        content = {name: value for name, value in self._values().items() if name not in without}
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    def _values(self) -> dict[str, object]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    @property
-    def cell_size(self) -> float:
-        """Side of a cell as a fraction of the frame's side."""
-        return 1.0 / self.canvas
 
     # Sets beside the sorted tuples: membership is asked for every neighbour of every cell.
     @cached_property
@@ -201,73 +272,26 @@ class GridLevel:
         distance = self.distances(self.goal)
         if self.start not in distance:
             return None
-        nearer: dict[Cell, list[Cell]] = {}
-        counts: dict[Cell, int] = {}
-        for cell, steps in distance.items():
-            nearer[cell] = [other for other in self._adjacent[cell] if distance[other] == steps - 1]
-            counts[cell] = sum(counts[other] for other in nearer[cell]) if steps else 1
-        path = [self.start]
-        while path[-1] != self.goal:
-            path.append(min(nearer[path[-1]]))
-        return Solution(path=tuple(path), count=counts[self.start])
-
-    def solve(self) -> Solution:
-        """`solution` of a level that must have one.
-
-        Raises:
-            ValueError: if the goal cannot be reached.
-        """
-        if self.solution is None:
-            raise ValueError(f"level {self.level_id}: the goal {self.goal} cannot be reached from {self.start}")
-        return self.solution
-
-    def to_state(self) -> dict[str, object]:
-        """The level as plain JSON values, the ``state`` column of the data set."""
-        return json.loads(json.dumps(self._values()))
+        path, ways = [self.start], {self.start: 1}
+        for left in reversed(range(distance[self.start])):
+            after: dict[Cell, int] = {}
+            for cell, count in ways.items():
+                for other in self._adjacent[cell]:
+                    if distance[other] == left:
+                        after[other] = after.get(other, 0) + count
+            ways = after
+            path.append(min(other for other in self._adjacent[path[-1]] if distance[other] == left))
+        return Solution(path=tuple(path), count=ways[self.goal])
 
     @classmethod
-    def from_state(cls, state: dict) -> GridLevel:
-        """Inverse of `to_state`.
-
-        Raises:
-            ValueError: if a field is missing or malformed, naming it.
-        """
-        try:
-            return cls(
-                family=str(state["family"]),
-                rows=int(state["rows"]),
-                columns=int(state["columns"]),
-                canvas=int(state["canvas"]),
-                offset=_cell(state["offset"]),
-                blocked=tuple(_cell(c) for c in state["blocked"]),
-                right_walls=tuple(_cell(c) for c in state["right_walls"]),
-                down_walls=tuple(_cell(c) for c in state["down_walls"]),
-                start=_cell(state["start"]),
-                goal=_cell(state["goal"]),
-            )
-        except KeyError as missing:
-            raise ValueError(f"level state lacks the field {missing}") from None
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"level state is malformed: {error}") from None
+    def _read(cls, state: Mapping[str, Any]) -> dict[str, Any]:
+        return read_board(state, ("start", "goal"), ("blocked", "right_walls", "down_walls"))
 
     def __post_init__(self) -> None:
         for name in ("start", "goal"):
             cell = getattr(self, name)
             if not self.contains(cell) or cell in self.blocked:
                 raise ValueError(f"{name} {cell} is not a free cell of the {self.rows} x {self.columns} board")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Solution:
-    """A shortest solution: its places from start to goal, and the number of equally short ones (`count`)."""
-
-    path: tuple[Place, ...]
-    count: int
-
-    @property
-    def steps(self) -> int:
-        """Moves from start to goal."""
-        return len(self.path) - 1
 
 
 def steps_from(adjacent: Mapping[Cell, list[Cell]], source: Cell) -> dict[Cell, int]:
@@ -285,6 +309,22 @@ def steps_from(adjacent: Mapping[Cell, list[Cell]], source: Cell) -> dict[Cell, 
                 found[other] = found[cell] + 1
                 order.append(other)
     return found
+
+
+def read_board(state: Mapping[str, Any], cells: Sequence[str], lists: Sequence[str]) -> dict[str, Any]:
+    """The fields of a level on a board, as `LevelContent.from_state` asks for them.
+
+    Args:
+        state: the level's JSON values.
+        cells: names of the fields that are a cell, beside ``offset``.
+        lists: names of the fields that are cells.
+    """
+    return {
+        "family": str(state["family"]),
+        **{name: int(state[name]) for name in ("rows", "columns", "canvas")},
+        **{name: _cell(state[name]) for name in ("offset", *cells)},
+        **{name: tuple(_cell(cell) for cell in state[name]) for name in lists},
+    }
 
 
 def _cell(value: Any) -> Cell:

@@ -6,10 +6,8 @@ and every unit step along an axis is one cell long there. The player is a ball t
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +16,7 @@ from numpy.typing import NDArray
 
 from wan_r1.tasks.level import Place
 from wan_r1.tasks.render import PLAYER_DIAMETER
-from wan_r1.tasks.roads import Road, RoadGraph, RoadSolution
+from wan_r1.tasks.roads import GraphLevel, Road, RoadGraph, whole_numbers
 
 UNIT = 16
 """The drawing's place in the frame is kept as whole numbers of this part of a cell."""
@@ -34,7 +32,7 @@ Ladder = tuple[int, int, int, int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Maze3DLevel:
+class Maze3DLevel(GraphLevel):
     """Cubes that touch side by side can be walked along; ladders lead to cubes that are higher and one step farther.
 
     Attributes:
@@ -66,26 +64,6 @@ class Maze3DLevel:
         for name in ("start", "goal"):
             if getattr(self, name) not in cubes:
                 raise ValueError(f"{name} {getattr(self, name)} is none of the cubes")
-
-    @cached_property
-    def level_id(self) -> str:
-        """Content hash of the level, 16 hexadecimal digits."""
-        return self._hash(())
-
-    @cached_property
-    def layout_id(self) -> str:
-        """The same without the drawing's place in the frame."""
-        return self._hash(("canvas", "offset"))
-
-    def _hash(self, without: tuple[str, ...]) -> str:
-        content = {name: value for name, value in self.to_state().items() if name not in without}
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    @property
-    def cell_size(self) -> float:
-        """Length of a step in the picture as a fraction of the frame's side."""
-        return 1.0 / self.canvas
 
     def project(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """Where points in space ``[..., 3]`` are shown, ``[..., 2]`` in cells."""
@@ -133,66 +111,16 @@ class Maze3DLevel:
         along = np.take_along_axis(share, nearest[:, None], 1)[:, 0]
         return begin[nearest].sum(-1) * (1 - along) + end[nearest].sum(-1) * along
 
-    def center(self, place: Place) -> tuple[float, float]:
-        """The ball's (x, y) on a cube as fractions of the frame."""
-        x, y = self.graph.points[place]
-        return x / self.canvas, y / self.canvas
-
-    def open_between(self, a: Place, b: Place) -> bool:
-        """Whether two cubes touch side by side or are joined by a ladder."""
-        return self.graph.road(a, b) is not None
-
-    def route(self, path: Sequence[Place]) -> NDArray[np.float64]:
-        """The line along the ways of a path, ``[points, 2]``, fractions of the frame."""
-        return self.graph.line(path) / self.canvas
-
-    @cached_property
-    def solution(self) -> RoadSolution | None:
-        """The shortest way by length in space."""
-        return self.graph.solve(self.start, self.goal)
-
-    def solve(self) -> RoadSolution:
-        """`solution` of a level that must have one.
-
-        Raises:
-            ValueError: if the goal cannot be reached.
-        """
-        if self.solution is None:
-            raise ValueError(f"level {self.level_id}: the goal {self.goal} cannot be reached from {self.start}")
-        return self.solution
-
-    def with_ends(self, start: Place, goal: Place) -> Maze3DLevel:
-        """The level with another start and goal."""
-        return replace(self, start=start, goal=goal)
-
-    def to_state(self) -> dict[str, object]:
-        """The level as plain JSON values."""
-        return json.loads(json.dumps({field.name: getattr(self, field.name) for field in fields(self)}))
-
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Maze3DLevel:
-        """Inverse of `to_state`.
-
-        Raises:
-            ValueError: if a field is missing or malformed, naming it.
-        """
-        try:
-            right, down = state["offset"]
-            return cls(
-                family=str(state["family"]),
-                canvas=int(state["canvas"]),
-                offset=(int(right), int(down)),
-                cubes=tuple((int(x), int(y), int(z)) for x, y, z in state["cubes"]),
-                ladders=tuple(
-                    (int(a), int(b), int(c), int(d), int(e), int(f)) for a, b, c, d, e, f in state["ladders"]
-                ),
-                start=tuple(int(k) for k in state["start"]),
-                goal=tuple(int(k) for k in state["goal"]),
-            )
-        except KeyError as missing:
-            raise ValueError(f"level state lacks the field {missing}") from None
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"level state is malformed: {error}") from None
+    def _read(cls, state: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "family": str(state["family"]),
+            "canvas": int(state["canvas"]),
+            "offset": whole_numbers([state["offset"]], 2)[0],
+            "cubes": whole_numbers(state["cubes"], 3),
+            "ladders": whole_numbers(state["ladders"], 6),
+            **{name: tuple(int(number) for number in state[name]) for name in ("start", "goal")},
+        }
 
 
 def rest(x: int, y: int, z: int) -> NDArray[np.float64]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wan_r1.config import ConfigError
-from wan_r1.tasks.family import DIFFICULTIES
+from wan_r1.tasks.family import DIFFICULTIES, BaseFamily
 from wan_r1.tasks.level import Level, Place
 from wan_r1.tasks.render import MIN_CELL, PLAYER_DIAMETER
 from wan_r1.tasks.roads import Regions, RoadGraph, RoadSolution, place_along
@@ -27,6 +27,8 @@ _PAIRS = 12
 """Pairs of start and goal tried on a graph."""
 _CHOICES = {"easy": 1, "medium": 2, "hard": 3}
 """Fewest places on a solution where more than one way leads on; on a small canvas fewer, see `fewest_choices`."""
+_HARDEST = {"easy": 0.75, "medium": 0.75, "hard": 0.25}
+"""Share of the range of lengths by difficulty up to which the least length can be raised: longer ways are rare."""
 _ROOM = 1.25
 """A video must have room for so many times the least length, so that there are lengths to choose from."""
 
@@ -38,36 +40,35 @@ class RoadLevel(Level, Protocol):
     def graph(self) -> RoadGraph:
         """Its places and roads, on the canvas in cells."""
 
+    def with_ends(self, start: Place, goal: Place) -> Self:
+        """The level with another start and goal."""
 
-L = TypeVar("L", bound=RoadLevel)
+
+R = TypeVar("R", bound=RoadLevel)
 
 
-class RoadFamily(Generic[L]):
+class RoadFamily(BaseFamily[R]):
     """Base of the families of roads."""
 
-    name: ClassVar[str]
     smallest_canvas: ClassVar[int] = 8
+    narrowest: ClassVar[int] = 2
     LENGTHS: ClassVar[Mapping[str, tuple[float, float]]]
     """Least and largest length of a solution by difficulty, in sides of the frame."""
 
-    def draw(self, dice: random.Random, difficulty: str, canvas: int) -> L | None:
+    def draw(self, dice: random.Random, difficulty: str, canvas: int) -> R | None:
         """A random level whose start and goal are not yet chosen; ``None`` is a proposal given up."""
         raise NotImplementedError
 
-    def suits(self, level: L, solution: RoadSolution) -> bool:
+    def suits(self, level: R, solution: RoadSolution) -> bool:
         """Whether a solution is what the family wants, beside its length, its choices and its margin."""
         return True
 
-    def with_ends(self, level: L, start: Place, goal: Place) -> L:
-        """The level with another start and goal."""
-        raise NotImplementedError
-
-    def places(self, level: L) -> list[Place]:
+    def places(self, level: R) -> list[Place]:
         """Places where a start or a goal can be."""
         return list(level.graph.points)
 
-    def lengths(self, difficulty: str, canvas: int) -> tuple[int, int]:
-        """Least and largest length of a solution in cells."""
+    def span(self, difficulty: str, canvas: int) -> tuple[int, int]:
+        """Least and largest length of a solution of this difficulty in cells, whatever the shape."""
         if difficulty not in DIFFICULTIES:
             raise ConfigError(f"difficulty={difficulty!r} is unknown; allowed: {', '.join(DIFFICULTIES)}")
         if canvas < self.smallest_canvas:
@@ -78,11 +79,16 @@ class RoadFamily(Generic[L]):
         low, high = self.LENGTHS[difficulty]
         return math.ceil(low * canvas), math.ceil(high * canvas)
 
+    def hardest(self, difficulty: str, canvas: int) -> int:
+        """See `BaseFamily.hardest`."""
+        low, high = self.span(difficulty, canvas)
+        return low + int(_HARDEST[difficulty] * (high - low))
+
     def shortest_allowed(self, difficulty: str, canvas: int) -> int:
         """Cells that a video must at least have room for."""
         return math.ceil(_ROOM * self.lengths(difficulty, canvas)[0])
 
-    def generate(self, rng: np.random.Generator, difficulty: str, canvas: int, max_steps: int | None = None) -> L:
+    def generate(self, rng: np.random.Generator, difficulty: str, canvas: int, max_steps: int | None = None) -> R:
         """A level with one shortest solution, shorter than any other by `MARGIN` and `MARGIN_CELLS`.
 
         Args:
@@ -113,7 +119,7 @@ class RoadFamily(Generic[L]):
             f"has one shortest solution of {low} to {most} cells: its draw() and LENGTHS do not fit each other"
         )
 
-    def _choose_ends(self, dice: random.Random, level: L, low: float, high: float, fewest: int) -> L | None:
+    def _choose_ends(self, dice: random.Random, level: R, low: float, high: float, fewest: int) -> R | None:
         places = self.places(level)
         for _ in range(_PAIRS):
             start = dice.choice(places)
@@ -129,18 +135,20 @@ class RoadFamily(Generic[L]):
                 and is_unique(solution)
                 and self.suits(level, solution)
             ):
-                return self.with_ends(level, start, goal)
+                chosen = level.with_ends(start, goal)
+                chosen.__dict__["solution"] = solution
+                return chosen
         return None
 
     def prompt(self, texture: Texture) -> str:
         """What the video model is told."""
         raise NotImplementedError
 
-    def regions(self, level: L, size: int) -> Regions:
+    def regions(self, level: R, size: int) -> Regions:
         """What each pixel of a frame of the level shows."""
         raise NotImplementedError
 
-    def visibility(self, level: L, points: NDArray[np.float64], size: int) -> NDArray[np.float32]:
+    def visibility(self, level: R, points: NDArray[np.float64], size: int) -> NDArray[np.float32]:
         """How much of each pixel of the player can be seen, with the player at some points of the roads.
 
         Args:
@@ -154,11 +162,7 @@ class RoadFamily(Generic[L]):
         side = window_side(size / level.canvas)
         return np.ones((len(points), side, side), np.float32)
 
-    def from_state(self, state: Mapping[str, Any]) -> L:
-        """The level that the ``state`` column describes."""
-        raise NotImplementedError
-
-    def trajectory(self, level: L, frames: int, steps_per_frame: float) -> NDArray[np.float32]:
+    def trajectory(self, level: R, frames: int, steps_per_frame: float) -> NDArray[np.float32]:
         """Constant speed along the solution, then rest on the goal.
 
         Raises:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wan_r1.tasks.level import Place, Solution
+from wan_r1.tasks.level import LevelContent, Place, Solution
 
 _SAME = 1e-6
 """Largest difference, in cells, of two lengths that count as equal."""
@@ -151,6 +152,55 @@ class RoadGraph:
     def lines(self) -> list[NDArray[np.float64]]:
         """The line of each road, in the order of `roads`."""
         return [road.line for road in self.roads.values()]
+
+
+class GraphLevel(LevelContent[RoadSolution]):
+    """Base of the levels that are made of roads."""
+
+    start: Place
+    goal: Place
+
+    @cached_property
+    def graph(self) -> RoadGraph:
+        """Its places and roads, on the canvas in cells."""
+        raise NotImplementedError
+
+    def center(self, place: Place) -> tuple[float, float]:
+        """Where the player's centre is shown when it stands at a place, (x, y) as fractions of the frame."""
+        x, y = self.graph.points[place]
+        return x / self.canvas, y / self.canvas
+
+    def open_between(self, a: Place, b: Place) -> bool:
+        """Whether a road joins two places."""
+        return self.graph.road(a, b) is not None
+
+    def route(self, path: Sequence[Place]) -> NDArray[np.float64]:
+        """The line along the roads of a path, ``[points, 2]``, fractions of the frame."""
+        return self.graph.line(path) / self.canvas
+
+    @cached_property
+    def solution(self) -> RoadSolution | None:
+        """The shortest way by length."""
+        return self.graph.solve(self.start, self.goal)
+
+    def with_ends(self, start: Place, goal: Place) -> Self:
+        """The level with another start and goal; what is known of its roads is kept."""
+        level: Self = replace(cast(Any, self), start=start, goal=goal)
+        level.__dict__["graph"] = self.graph
+        return level
+
+
+def whole_numbers(rows: Sequence[Sequence[Any]], columns: int) -> tuple[tuple[int, ...], ...]:
+    """Rows of so many whole numbers, as a level's state has them.
+
+    Raises:
+        ValueError: if a row has more or fewer.
+    """
+    found = tuple(tuple(int(value) for value in row) for row in rows)
+    for row in found:
+        if len(row) != columns:
+            raise ValueError(f"{list(row)} has {len(row)} numbers instead of {columns}")
+    return found
 
 
 def place_along(line: NDArray[np.float64], lengths: NDArray[np.float64]) -> NDArray[np.float64]:

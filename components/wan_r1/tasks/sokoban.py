@@ -1,4 +1,4 @@
-"""Sokoban: a level with boxes that are pushed onto targets, its rules, and solvers optimal in moves and in pushes.
+"""Sokoban: a level with boxes that are pushed onto targets, its rules and its solution.
 
 A solution is counted in moves of the player, a push being one. *The* solution of a level is the only sequence of moves
 that is as short, and no solution of any length needs fewer pushes: so it is optimal in both, and unique. Which box ends
@@ -10,23 +10,17 @@ of boxes: ``(row, column, row, column, ...)``.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wan_r1.tasks.level import MOVES, Cell, Place, Solution
-
-MOST_STATES = 20_000_000
-"""States (places of player and boxes) up to which a level is solved: memory is about ten bytes each."""
-
-_STEPS = tuple(MOVES.values())
+from wan_r1.tasks.level import Cell, LevelContent, Place, Solution, read_board
+from wan_r1.tasks.sokoban_search import Board, Solved
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +32,7 @@ class SokobanSolution(Solution):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SokobanLevel:
+class SokobanLevel(LevelContent[SokobanSolution]):
     """One Sokoban level.
 
     Attributes:
@@ -72,29 +66,6 @@ class SokobanLevel:
             raise ValueError(f"player {self.player} and boxes {self.boxes} are not on cells of their own")
         if len(set(self.targets)) != len(self.boxes) or not self.boxes:
             raise ValueError(f"{len(self.boxes)} boxes need as many different targets, not {self.targets}")
-
-    @cached_property
-    def level_id(self) -> str:
-        """Content hash of the level, 16 hexadecimal digits."""
-        return self._hash(())
-
-    @cached_property
-    def layout_id(self) -> str:
-        """The same without the board's place on the canvas."""
-        return self._hash(("canvas", "offset"))
-
-    def _hash(self, without: tuple[str, ...]) -> str:
-        content = {name: value for name, value in self._values().items() if name not in without}
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    def _values(self) -> dict[str, object]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    @property
-    def cell_size(self) -> float:
-        """Side of a cell as a fraction of the frame's side."""
-        return 1.0 / self.canvas
 
     @property
     def start(self) -> Place:
@@ -141,258 +112,49 @@ class SokobanLevel:
         """Whether one move from state ``a`` to state ``b`` keeps the rules."""
         return len(a) == len(self.start) and self.after(a, (b[0] - a[0], b[1] - a[1])) == tuple(b) and a != b
 
+    def search_board(self) -> Board:
+        """The board for searches, which is too large to be kept; `ValueError` if it has too many states."""
+        grid = itertools.product(range(self.rows), range(self.columns))
+        return Board([cell for cell in grid if self.is_free(cell)], len(self.boxes))
+
     @cached_property
     def solution(self) -> SokobanSolution | None:
         """The shortest solution in moves; ``None`` if there is none."""
-        board = Board(self)
-        solved = board.solve()
-        return board.solution(solved, self.start)
+        board = self.search_board()
+        return self.solution_on(board, board.solve(self.targets))
 
-    def solve(self) -> SokobanSolution:
-        """`solution` of a level that must have one.
-
-        Raises:
-            ValueError: if the boxes cannot be brought to the targets.
-        """
-        if self.solution is None:
-            raise ValueError(f"level {self.level_id}: the boxes {self.boxes} cannot be pushed onto {self.targets}")
-        return self.solution
-
-    def to_state(self) -> dict[str, object]:
-        """The level as plain JSON values, the ``state`` column of the data set."""
-        return json.loads(json.dumps(self._values()))
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any]) -> SokobanLevel:
-        """Inverse of `to_state`.
-
-        Raises:
-            ValueError: if a field is missing or malformed, naming it.
-        """
-        try:
-            return cls(
-                family=str(state["family"]),
-                rows=int(state["rows"]),
-                columns=int(state["columns"]),
-                canvas=int(state["canvas"]),
-                offset=_cell(state["offset"]),
-                blocked=tuple(_cell(c) for c in state["blocked"]),
-                player=_cell(state["player"]),
-                boxes=tuple(_cell(c) for c in state["boxes"]),
-                targets=tuple(_cell(c) for c in state["targets"]),
-            )
-        except KeyError as missing:
-            raise ValueError(f"level state lacks the field {missing}") from None
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"level state is malformed: {error}") from None
-
-
-def _cell(value: Any) -> Cell:
-    row, column = value
-    return int(row), int(column)
-
-
-@dataclass(frozen=True)
-class Solved:
-    """Every state of a board, by its code (see `Board`).
-
-    Attributes:
-        moves: int16, fewest moves to a solved state; -1 where there is no way.
-        ways: int64, number of sequences of so many moves.
-        pushes: int16, fewest pushes of any solution; -1 where there is none.
-    """
-
-    moves: NDArray[np.int16]
-    ways: NDArray[np.int64]
-    pushes: NDArray[np.int16]
-
-
-class Board:
-    """The free cells of a level numbered in reading order, and search over all states at once.
-
-    The code of a state is the player's number and then the boxes' in ascending order, as digits to the base of the
-    number of free cells; boxes are alike here.
-    """
-
-    def __init__(self, level: SokobanLevel) -> None:
-        self.level = level
-        grid = itertools.product(range(level.rows), range(level.columns))
-        self.cells = [cell for cell in grid if level.is_free(cell)]
-        self.number = {cell: i for i, cell in enumerate(self.cells)}
-        n, boxes = len(self.cells), len(level.boxes)
-        if n ** (boxes + 1) > MOST_STATES:
-            raise ValueError(
-                f"{boxes} boxes on {n} free cells have {n ** (boxes + 1)} states; at most {MOST_STATES} are searched: "
-                "use fewer boxes, more walls or a smaller board"
-            )
-        # One more row and column for what is outside, so that steps from there stay there.
-        self._step = np.full((len(_STEPS), n + 1), n, np.int64)
-        for i, (down, right) in enumerate(_STEPS):
-            for k, (row, column) in enumerate(self.cells):
-                self._step[i, k] = self.number.get((row + down, column + right), n)
-
-    def state(self, code: int) -> Place:
-        """The state of a code, boxes in reading order."""
-        numbers = []
-        for _ in range(len(self.level.boxes) + 1):
-            code, number = divmod(code, len(self.cells))
-            numbers.append(number)
-        return tuple(itertools.chain.from_iterable(self.cells[i] for i in reversed(numbers)))
-
-    def code(self, place: Place) -> int:
-        """The code of a state."""
-        player, *boxes = (self.number[cell] for cell in place_cells(place))
-        for box in sorted(boxes):
-            player = player * len(self.cells) + box
-        return player
-
-    def solve(self) -> Solved:
-        """Search backwards from every solved state: before a move the player stood a cell back, and may have pulled."""
-        moves = np.full(len(self.cells) ** (len(self.level.boxes) + 1), -1, np.int16)
-        ways, pushes = np.zeros(moves.shape, np.int64), moves.copy()
-        ended = self._ended()
-        moves[ended], ways[ended] = 0, 1
-        frontier = ended
-        while len(frontier):
-            depth = moves[frontier[0]] + 1
-            found = [part for pulling in (False, True) for part in self._before(frontier, pulling)]
-            codes = np.concatenate([codes for codes, _ in found])
-            counted = np.concatenate([ways[frontier[rows]] for _, rows in found])
-            new = moves[codes] < 0
-            codes = codes[new]
-            np.add.at(ways, codes, counted[new])
-            moves[codes] = depth
-            frontier = np.unique(codes)
-        layer, count = ended, 0
-        while len(layer):
-            # All states from which the player walks to the layer, and then those a pull before any of them.
-            pushes[layer] = count
-            frontier, here = layer, [layer]
-            while len(frontier):
-                frontier = self._unseen(frontier, False, pushes)
-                pushes[frontier] = count
-                here.append(frontier)
-            layer, count = self._unseen(np.concatenate(here), True, pushes), count + 1
-        return Solved(moves, ways, pushes)
-
-    def _ended(self) -> NDArray[np.int64]:
-        """Codes of all solved states."""
-        targets = sorted(self.number[cell] for cell in self.level.targets)
-        codes = np.array([i for i in range(len(self.cells)) if i not in targets], np.int64)
-        for box in targets:
-            codes = codes * len(self.cells) + box
-        return codes
-
-    def _before(self, codes: NDArray[np.int64], pulling: bool) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """States from which one walk (or push, if ``pulling``) leads to these: their codes, and the index of these."""
-        n = len(self.cells)
-        boxes = np.empty((len(self.level.boxes), len(codes)), np.int64)
-        player = codes
-        for k in reversed(range(len(boxes))):
-            player, boxes[k] = np.divmod(player, n)
-        parts = codes - player * n ** len(boxes)
-        for i in range(len(_STEPS)):
-            # MOVES lists each direction beside its opposite.
-            back, ahead = self._step[i ^ 1][player], self._step[i][player]
-            clear = back < n
-            for box in boxes:
-                clear &= back != box
-            if not pulling:
-                rows = np.flatnonzero(clear)
-                yield back[rows] * n ** len(boxes) + parts[rows], rows
-                continue
-            for k, box in enumerate(boxes):
-                rows = np.flatnonzero(clear & (box == ahead))
-                moved = boxes[:, rows]
-                moved[k] = player[rows]
-                moved.sort(axis=0)
-                new = back[rows]
-                for one in moved:
-                    new = new * n + one
-                yield new, rows
-
-    def _unseen(self, codes: NDArray[np.int64], pulling: bool, known: NDArray[np.int16]) -> NDArray[np.int64]:
-        """Codes of the states a walk (or a push) before these that are not known yet."""
-        found = np.concatenate([part for part, _ in self._before(codes, pulling)])
-        return np.unique(found[known[found] < 0])
-
-    def solution(self, solved: Solved, start: Place) -> SokobanSolution | None:
-        """The shortest solution in moves from a state, or ``None``."""
-        code = self.code(start)
-        left = int(solved.moves[code])
-        if left < 0:
+    def solution_on(self, board: Board, solved: Solved) -> SokobanSolution | None:
+        """`solution` of a level whose board has been searched for its targets."""
+        index = board.index(self.player, self.boxes)
+        if solved.moves[index] < 0:
             return None
-        path, pushes = [start], 0
-        while left:
-            after = (self.level.after(path[-1], step) for step in _STEPS)
-            there = next(place for place in after if place and solved.moves[self.code(place)] == left - 1)
-            pushes += there[2:] != path[-1][2:]
-            path.append(there)
-            left -= 1
+        place, path = self.start, [self.start]
+        for player in board.players(solved, index):
+            here = self.after(place, (player[0] - place[0], player[1] - place[1]))
+            assert here is not None
+            path.append(place := here)
         return SokobanSolution(
             path=tuple(path),
-            count=int(solved.ways[code]),
-            pushes=pushes,
-            fewest_pushes=int(solved.pushes[code]),
+            count=board.count_solutions(solved, index),
+            pushes=sum(a[2:] != b[2:] for a, b in itertools.pairwise(path)),
+            fewest_pushes=int(solved.pushes[index]),
         )
+
+    def order_matters(self) -> bool:
+        """Whether in some order the boxes cannot be brought home one after the other; see `Board.order_matters`."""
+        return self.search_board().order_matters(self.player, self.boxes, self.targets)
+
+    def _why_unsolved(self) -> str:
+        return f"the boxes {self.boxes} cannot be pushed onto {self.targets}"
+
+    @classmethod
+    def _read(cls, state: Mapping[str, Any]) -> dict[str, Any]:
+        return read_board(state, ("player",), ("blocked", "boxes", "targets"))
 
 
 def place_cells(place: Place) -> list[Cell]:
     """The cells of a state: the player's, then the boxes'."""
     return list(zip(place[::2], place[1::2], strict=True))
-
-
-def reachable(level: SokobanLevel, player: Cell, boxes: Sequence[Cell]) -> set[Cell]:
-    """Cells to which the player can walk without a push."""
-    found, order = {player}, [player]
-    for row, column in order:
-        for down, right in _STEPS:
-            cell = (row + down, column + right)
-            if cell not in found and cell not in boxes and level.is_free(cell):
-                found.add(cell)
-                order.append(cell)
-    return found
-
-
-def _pushes(
-    level: SokobanLevel, player: Cell, boxes: tuple[Cell, ...], movable: Sequence[int]
-) -> list[tuple[Cell, tuple[Cell, ...]]]:
-    """What one push of one of the ``movable`` boxes can lead to: the player's cell and the boxes' after it."""
-    walk, found = reachable(level, player, boxes), []
-    for i in movable:
-        row, column = boxes[i]
-        for down, right in _STEPS:
-            there = (row + down, column + right)
-            if (row - down, column - right) in walk and level.is_free(there) and there not in boxes:
-                found.append((boxes[i], (*boxes[:i], there, *boxes[i + 1 :])))
-    return found
-
-
-def order_matters(level: SokobanLevel) -> bool:
-    """Whether in some order the boxes cannot be brought home one after the other, however they are pushed.
-
-    Such a level asks for a plan: a box that looks nearest may have to wait, or to be moved out of the way first.
-    """
-    return not all(_one_by_one(level, order) for order in itertools.permutations(range(len(level.boxes))))
-
-
-def _one_by_one(level: SokobanLevel, order: Sequence[int]) -> bool:
-    """Whether the boxes can be brought home one after the other in this order, each staying where it was put."""
-    here = {(level.player, level.boxes)}
-    for i in order:
-        home: set[tuple[Cell, tuple[Cell, ...]]] = set()
-        seen: set[tuple[Cell, tuple[Cell, ...]]] = set()
-        order_of_search = list(here)
-        for player, boxes in order_of_search:
-            key = min(reachable(level, player, boxes)), boxes
-            if key in seen:
-                continue
-            seen.add(key)
-            if boxes[i] in level.targets:
-                home.add((player, boxes))
-            order_of_search.extend(_pushes(level, player, boxes, (i,)))
-        here = home
-    return bool(here)
 
 
 def push_along(level: SokobanLevel, positions: NDArray[np.floating]) -> NDArray[np.float64]:

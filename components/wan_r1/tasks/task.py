@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wan_r1.config import ConfigError
 from wan_r1.tasks.families import get_family
-from wan_r1.tasks.family import GridFamily, Shape, candidates
+from wan_r1.tasks.family import BaseFamily, Shape, candidates
 from wan_r1.tasks.level import Level, Place
 from wan_r1.tasks.schema import SPLITS
 from wan_r1.tasks.textures import get_texture
@@ -94,7 +94,7 @@ def make_level(
         canvas: cells per side of the frame.
         max_steps: most moves that the video has room for.
         attempt: 0 for the place's first level, higher where lower ones repeat a level of an earlier place.
-        shape: continuous parameters of the level, for families on a grid.
+        shape: continuous parameters of the level; a family obeys those it knows.
 
     Raises:
         ConfigError: if a name is unknown or the difficulty impossible.
@@ -104,9 +104,7 @@ def make_level(
     maker = get_family(family)
     names = [zlib.crc32(name.encode()) for name in (family, split)]
     rng = np.random.default_rng(np.random.SeedSequence([seed, *names, index, attempt]))
-    if shape is not None and shape != Shape():
-        if not isinstance(maker, GridFamily):
-            raise ConfigError(f"levels of the family {family!r} have no continuous parameters, such as loops")
+    if shape is not None and isinstance(maker, BaseFamily):
         maker = maker.shaped(shape)
     levels = candidates(maker, rng, difficulty, canvas, max_steps)
     return next(level for level in levels if split_of(level.layout_id) == split)

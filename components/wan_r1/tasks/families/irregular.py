@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,6 @@ from scipy.spatial import Voronoi
 
 from wan_r1.tasks.draw_roads import draw_irregular, irregular_regions
 from wan_r1.tasks.irregular_level import UNIT, IrregularLevel, bezier
-from wan_r1.tasks.level import Place
 from wan_r1.tasks.render import draw_player
 from wan_r1.tasks.road_family import RoadFamily
 from wan_r1.tasks.roads import Regions, sample_line
@@ -44,6 +43,7 @@ class Irregular(RoadFamily[IrregularLevel]):
     """See the module."""
 
     name = "irregular"
+    level_type = IrregularLevel
     LENGTHS: ClassVar[Mapping[str, tuple[float, float]]] = {
         "easy": (0.3, 0.8),
         "medium": (0.5, 1.4),
@@ -71,21 +71,6 @@ class Irregular(RoadFamily[IrregularLevel]):
             start=(0,),
             goal=(0,),
         )
-
-    def with_ends(self, level: IrregularLevel, start: Place, goal: Place) -> IrregularLevel:
-        """The level with another start and goal."""
-        return level.with_ends(start, goal)
-
-    def from_state(self, state: Mapping[str, Any]) -> IrregularLevel:
-        """The level that the ``state`` column describes.
-
-        Raises:
-            ValueError: if it describes none, or one of another family.
-        """
-        level = IrregularLevel.from_state(state)
-        if level.family != self.name:
-            raise ValueError(f"level state is of family {level.family!r}, not {self.name!r}")
-        return level
 
     def render(
         self, level: IrregularLevel, texture: Texture, positions: NDArray[np.floating] | None, size: int

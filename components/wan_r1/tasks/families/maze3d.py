@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,7 @@ class Maze3D(RoadFamily[Maze3DLevel]):
     """See the module."""
 
     name = "maze3d"
+    level_type = Maze3DLevel
     LENGTHS: ClassVar[Mapping[str, tuple[float, float]]] = {
         "easy": (0.3, 0.8),
         "medium": (0.45, 1.4),
@@ -102,21 +103,6 @@ class Maze3D(RoadFamily[Maze3DLevel]):
     def suits(self, level: Maze3DLevel, solution: RoadSolution) -> bool:
         """Whether the solution climbs a ladder."""
         return len({z for _, _, z in solution.path}) > 1
-
-    def with_ends(self, level: Maze3DLevel, start: Place, goal: Place) -> Maze3DLevel:
-        """The level with another start and goal."""
-        return level.with_ends(start, goal)
-
-    def from_state(self, state: Mapping[str, Any]) -> Maze3DLevel:
-        """The level that the ``state`` column describes.
-
-        Raises:
-            ValueError: if it describes none, or one of another family.
-        """
-        level = Maze3DLevel.from_state(state)
-        if level.family != self.name:
-            raise ValueError(f"level state is of family {level.family!r}, not {self.name!r}")
-        return level
 
     def render(
         self, level: Maze3DLevel, texture: Texture, positions: NDArray[np.floating] | None, size: int

@@ -14,6 +14,7 @@ class Regular(GridFamily):
     """See the module."""
 
     name = "regular"
+    obeys = frozenset({"loops", "shortest", "longest"})
 
     def steps(self, difficulty: str, side: int) -> tuple[int, int]:
         """On boards of 3, 3 and 4 cells (canvas 4): 2-4, 5-8, 3-8; of 7, 11, 15 (canvas 16): 6-12, 13-44, 14-60."""

@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wan_r1.config import ConfigError
-from wan_r1.tasks.family import DIFFICULTIES, MIN_CANVAS, around_cells, walk_steadily
+from wan_r1.tasks.family import DIFFICULTIES, MIN_CANVAS, BaseFamily, around_cells, walk_steadily
 from wan_r1.tasks.level import Cell, steps_from
-from wan_r1.tasks.sokoban import Board, SokobanLevel, order_matters
+from wan_r1.tasks.sokoban import SokobanLevel
 from wan_r1.tasks.sokoban_drawing import draw_sokoban
+from wan_r1.tasks.sokoban_search import Board
 from wan_r1.tasks.textures import Texture
 
 _BOARDS = 2_000
 """Boards drawn before the family is declared unable to make a level; a healthy difficulty needs a few."""
+_TARGETS = 3
+"""Draws of the targets on a board before the next one is drawn: another search costs less than another board."""
 _LOOKS = 60
 """Starts that are looked at on a board, and """
 _PER_BOARD = 16
 """levels that are taken from it at most: on the next board levels are more different."""
 _PLANNED = 0.6
 """Share of hard levels, from boards of 5 cells on, that must be of the sort in which the order of boxes matters."""
-_LEAST_FREE = {1: 5, 2: 8}
+_LEAST_FREE = {1: 5, 2: 8, 3: 11}
 """Fewest free cells of a board by its number of boxes."""
+_LONGEST = {3: (8,), 4: (13, 28), 5: (24, 30, 30), 6: (29, 36, 36), 7: (25, 50, 50)}
+"""By side, for one box and more: to so many moves the fewest can be raised, and so many boxes are possible; and """
+_MOST_PUSHES = {3: (2,), 4: (4, 6), 5: (6, 8, 8), 6: (8, 12, 12), 7: (12, 15, 15)}
+"""to so many the fewest pushes. Measured: beyond, a level takes more than a hundred boards, or there is none."""
 
 
-class Sokoban:
+class Sokoban(BaseFamily[SokobanLevel]):
     """See the module and `wan_r1.tasks.sokoban`."""
 
     name = "sokoban"
-    smallest_canvas = MIN_CANVAS
+    level_type = SokobanLevel
+    obeys: ClassVar[frozenset[str]] = frozenset({"shortest", "longest", "boxes", "pushes"})
 
     def side(self, difficulty: str, canvas: int) -> int:
         """Cells per side of the board on a canvas.
@@ -49,13 +58,39 @@ class Sokoban:
         return {"easy": 4 + (canvas >= 12), "medium": 5 + (canvas >= 12), "hard": 7}[difficulty]
 
     def boxes(self, difficulty: str, side: int) -> int:
-        """Boxes on a board: one, but two on hard boards and on medium ones of 5 cells or more."""
-        return 2 if difficulty == "hard" or (difficulty == "medium" and side >= 5) else 1
+        """Boxes on a board: one, but two on hard boards and on medium ones of 5 cells or more; or as the shape says."""
+        usual = 2 if difficulty == "hard" or (difficulty == "medium" and side >= 5) else 1
+        return self.shape.boxes or usual
 
     def pushes(self, difficulty: str, side: int) -> int:
         """Fewest pushes that a level may need."""
         small = {"easy": 1, "medium": 2, "hard": 2}
-        return small[difficulty] if side < 5 else {"easy": 2, "medium": 4, "hard": 5}[difficulty]
+        usual = small[difficulty] if side < 5 else {"easy": 2, "medium": 4, "hard": 5}[difficulty]
+        return self.shape.pushes or usual
+
+    def span(self, difficulty: str, canvas: int) -> tuple[int, int]:
+        """Fewest and most moves of a solution of this difficulty, whatever the shape."""
+        return self.steps(difficulty, self.side(difficulty, canvas))
+
+    def hardest(self, difficulty: str, canvas: int) -> int:
+        """See `BaseFamily.hardest`."""
+        side = self.side(difficulty, canvas)
+        return min(self.span(difficulty, canvas)[1], _LONGEST[side][self.boxes(difficulty, side) - 1])
+
+    def refusal(self, difficulty: str, canvas: int, max_steps: int) -> tuple[str, str] | None:
+        """See `BaseFamily.refusal`; also for the numbers of boxes and of pushes."""
+        side = self.side(difficulty, canvas)
+        whose = f"for {difficulty} levels on canvas={canvas}, whose boards have {side} cells a side"
+        boxes = self.boxes(difficulty, side)
+        if not 1 <= boxes <= len(_LONGEST[side]):
+            return "boxes", f"1 to {len(_LONGEST[side])} (0 leaves them to the difficulty) {whose}"
+        # A push wants a move, and about one more to get behind a box.
+        moves = min(self.lengths(difficulty, canvas)[1], max_steps)
+        most = min(_MOST_PUSHES[side][boxes - 1], (moves + 1) // 2)
+        if not 1 <= self.pushes(difficulty, side) <= most:
+            least = f"1 to {most} (0 leaves them to the difficulty)"
+            return "pushes", f"{least} {whose}, with boxes={boxes} and at most {moves} moves"
+        return super().refusal(difficulty, canvas, max_steps)
 
     def steps(self, difficulty: str, side: int) -> tuple[int, int]:
         """Fewest and most moves of a solution on a board of ``side x side`` cells."""
@@ -67,7 +102,7 @@ class Sokoban:
 
     def shortest_allowed(self, difficulty: str, canvas: int) -> int:
         """Fewest moves a level of this difficulty may have."""
-        return self.steps(difficulty, self.side(difficulty, canvas))[0]
+        return self.lengths(difficulty, canvas)[0]
 
     def generate(
         self, rng: np.random.Generator, difficulty: str, canvas: int, max_steps: int | None = None
@@ -90,7 +125,7 @@ class Sokoban:
     ) -> Iterator[SokobanLevel]:
         """Levels of one board, `generate`'s first; arguments and errors as there."""
         side = self.side(difficulty, canvas)
-        low, high = self.steps(difficulty, side)
+        low, high = self.lengths(difficulty, canvas)
         if max_steps is not None:
             high = min(high, max_steps)
         if low > high:
@@ -99,73 +134,57 @@ class Sokoban:
                 f"max_steps={max_steps}; use at least {low}, or an easier difficulty"
             )
         dice = random.Random(int(rng.integers(2**63)))
-        planned = difficulty == "hard" and side >= 5 and dice.random() < _PLANNED
+        boxes, pushes = self.boxes(difficulty, side), self.pushes(difficulty, side)
+        planned = difficulty == "hard" and side >= 5 and boxes > 1 and dice.random() < _PLANNED
         for _ in range(_BOARDS):
-            walls = _draw_walls(dice, side, _LEAST_FREE[self.boxes(difficulty, side)])
+            walls = _draw_walls(dice, side, _LEAST_FREE[boxes])
             if walls is None:
                 continue
-            found = self._starts(dice, walls, difficulty, side, canvas, low, high, planned)
-            level = next(found, None)
-            if level is not None:
-                yield level
-                yield from found
-                return
+            board = Board([cell for cell in around_cells(side) if cell not in walls], boxes)
+            form = {"family": self.name, "rows": side, "columns": side, "canvas": canvas, "blocked": walls}
+            for _ in range(_TARGETS):
+                found = self._levels(dice, board, form, (low, high), pushes, planned)
+                level = next(found, None)
+                if level is not None:
+                    yield level
+                    yield from found
+                    return
         raise RuntimeError(
             f"family {self.name!r} drew {_BOARDS} boards for difficulty={difficulty!r}, canvas={canvas}, none of which "
-            f"has a level of {low} to {high} moves: its steps() and pushes() do not fit its boards"
+            f"has a level of {low} to {high} moves with {boxes} boxes and {pushes} pushes: its numbers do not fit its "
+            "boards"
         )
 
-    def _starts(
+    def _levels(
         self,
         dice: random.Random,
-        walls: tuple[Cell, ...],
-        difficulty: str,
-        side: int,
-        canvas: int,
-        low: int,
-        high: int,
+        board: Board,
+        form: dict[str, Any],
+        moves: tuple[int, int],
+        pushes: int,
         planned: bool,
     ) -> Iterator[SokobanLevel]:
-        """Levels with these walls and targets drawn at random, from starts all over the board."""
-        free = [cell for cell in around_cells(side) if cell not in walls]
-        number = self.boxes(difficulty, side)
-        targets = tuple(sorted(dice.sample(free, number)))
-        rest = [cell for cell in free if cell not in targets][: number + 1]
-        form: dict[str, Any] = {"family": self.name, "rows": side, "columns": side, "canvas": canvas, "blocked": walls}
-        room = canvas - side + 1
-        # Where boxes and player stand does not matter to the board's search.
-        board = Board(SokobanLevel(**form, offset=(0, 0), player=rest[-1], boxes=tuple(rest[:-1]), targets=targets))
-        solved = board.solve()
-        few = solved.pushes >= self.pushes(difficulty, side)
-        codes = np.flatnonzero((solved.moves >= low) & (solved.moves <= high) & (solved.ways == 1) & few)
-        made = 0
-        for code in dice.sample(codes.tolist(), min(len(codes), _LOOKS)):
-            start = board.state(code)
-            player, *boxes = zip(start[::2], start[1::2], strict=True)
-            if not set(targets).isdisjoint((player, *boxes)):
+        """Levels on a board with targets drawn at random, from starts all over it."""
+        targets = tuple(sorted(dice.sample(board.cells, board.sets.shape[1])))
+        solved = board.solve(targets)
+        good = solved.best & (solved.moves >= moves[0]) & (solved.moves <= moves[1]) & (solved.pushes >= pushes)
+        home = [board.number[cell] for cell in targets]
+        good[home] = False
+        good[:, np.isin(board.sets, home).any(1)] = False
+        starts = np.flatnonzero(good)
+        room, made = form["canvas"] - form["rows"] + 1, 0
+        for number in dice.sample(range(len(starts)), min(len(starts), _LOOKS)):
+            player, boxes = board.state(int(starts[number]))
+            if planned and not board.order_matters(player, boxes, targets):
                 continue
             offset = (dice.randrange(room), dice.randrange(room))
-            level = SokobanLevel(**form, offset=offset, player=player, boxes=tuple(boxes), targets=targets)
-            solution = board.solution(solved, start)
-            assert solution is not None
-            if solution.pushes == solution.fewest_pushes and (not planned or order_matters(level)):
-                # It is the same solution; to find it again would cost as much as the whole board.
-                level.__dict__["solution"] = solution
-                yield level
-                made += 1
-                if made == _PER_BOARD:
-                    return
-
-    def from_state(self, state: Mapping[str, Any]) -> SokobanLevel:
-        """The level that the ``state`` column describes.
-
-        Raises:
-            ValueError: if it describes none, or one of another family.
-        """
-        level = SokobanLevel.from_state(dict(state))
-        if level.family != self.name:
-            raise ValueError(f"level state is of family {level.family!r}, not {self.name!r}")
-        return level
+            level = SokobanLevel(**form, offset=offset, player=player, boxes=boxes, targets=targets)
+            # What has been searched for need not be searched for again.
+            level.__dict__["solution"] = level.solution_on(board, solved)
+            yield level
+            made += 1
+            if made == _PER_BOARD:
+                return
 
     def render(
         self, level: SokobanLevel, texture: Texture, positions: NDArray[np.floating] | None, size: int
@@ -176,10 +195,16 @@ class Sokoban:
     def trajectory(self, level: SokobanLevel, frames: int, steps_per_frame: float) -> NDArray[np.float32]:
         """Constant speed along the solution, then rest beside the last box pushed.
 
+        A frame shows each place where the player turns back: else a box that it has just pushed there would be seen
+        short of its cell.
+
         Raises:
             ConfigError: if the solution does not fit in the frames.
         """
-        return walk_steadily(level.route(level.solve().path), frames, steps_per_frame)
+        path = level.solve().path
+        steps = [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(path)]
+        back = [k for k, (a, b) in enumerate(itertools.pairwise(steps), 1) if (a[0] + b[0], a[1] + b[1]) == (0, 0)]
+        return walk_steadily(level.route(path), frames, steps_per_frame, stops=back)
 
     def prompt(self, texture: Texture) -> str:
         """One sentence on the scene, one on the task."""

@@ -25,6 +25,11 @@ class Trapfield(GridFamily):
         longest = side * side - 1 if side < 4 else side * side // 2
         return (side - 1, 2 * side - 2) if difficulty == "easy" else (max(3, side - 1), min(4 * side, longest))
 
+    def hardest(self, difficulty: str, canvas: int) -> int:
+        """On 3 x 3 cells no way of more than 6 moves keeps clear of itself."""
+        most = self.span(difficulty, canvas)[1]
+        return min(most, 6) if self.side(difficulty, canvas) == 3 else most
+
     def draw(self, dice: random.Random, difficulty: str, side: int, low: int, high: int) -> Board | None:
         """A winding path first; then traps at random; then traps on every other way that is not longer."""
         around = around_cells(side)
