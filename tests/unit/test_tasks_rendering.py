@@ -196,3 +196,20 @@ def test_a_video_too_short_for_its_solution_is_refused_with_a_length_that_works(
 def test_the_split_prompts_has_no_video() -> None:
     task = task_of((32, 4), split="prompts")
     assert task.video is None and task.first_frame.shape == (32, 32, 3) and len(task.trajectory) == 41
+
+
+@pytest.mark.parametrize("family", sorted(set(FAMILIES) & {"irregular", "maze3d", "regular", "sokoban", "trapfield"}))
+def test_a_video_is_its_frames_drawn_one_by_one(family: str) -> None:
+    """What moves is drawn in small windows, and what rests is copied: it must make no difference."""
+    maker = FAMILIES[family]
+    for index, (size, difficulty) in enumerate([(64, "easy"), (128, "hard"), (192, "medium")]):
+        level = maker.generate(np.random.default_rng(index), difficulty, 8, 40)
+        look = TEXTURES[sorted(TEXTURES)[index]]
+        walk = maker.trajectory(level, 121, 0.4)
+        video = maker.render(level, look, walk, size)
+        rest = 1 + int(np.abs(np.diff(walk, axis=0)).max(1).nonzero()[0][-1])
+        for frame in (0, 1, rest // 2, rest - 1, rest, rest + 1, 120):
+            # Where boxes are follows from the whole walk up to a frame.
+            before = walk[: frame + 1] if family == "sokoban" else walk[frame : frame + 1]
+            assert (maker.render(level, look, before, size)[-1] == video[frame]).all()
+        assert (video[rest:] == video[rest]).all() and (video[rest - 1] != video[rest]).any()

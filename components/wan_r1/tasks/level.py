@@ -251,11 +251,15 @@ class GridLevel(LevelContent[Solution]):
         if self.blocked:
             free = [cell for cell in free if cell not in self._blocked]
         adjacent: dict[Cell, list[Cell]] = {cell: [] for cell in free}
-        for cell in free:
-            for other, walls in (((cell[0], cell[1] + 1), self._right), ((cell[0] + 1, cell[1]), self._down)):
-                if other in adjacent and cell not in walls:
-                    adjacent[cell].append(other)
-                    adjacent[other].append(cell)
+        right_walls, down_walls = self._right, self._down
+        for cell, others in adjacent.items():
+            row, column = cell
+            if cell not in right_walls and (right := (row, column + 1)) in adjacent:
+                others.append(right)
+                adjacent[right].append(cell)
+            if cell not in down_walls and (below := (row + 1, column)) in adjacent:
+                others.append(below)
+                adjacent[below].append(cell)
         return adjacent
 
     def neighbours(self, cell: Cell) -> list[Cell]:
@@ -304,9 +308,10 @@ def steps_from(adjacent: Mapping[Cell, list[Cell]], source: Cell) -> dict[Cell, 
     found = {source: 0}
     order = [source]
     for cell in order:
+        steps = found[cell] + 1
         for other in adjacent.get(cell, ()):
             if other not in found:
-                found[other] = found[cell] + 1
+                found[other] = steps
                 order.append(other)
     return found
 

@@ -96,6 +96,18 @@ def surface(colour: Colour, material: Material | None, size: int, cell: int) -> 
     return image
 
 
+def moving_frames(positions: NDArray[np.floating]) -> int:
+    """Frames, at least one, up to the first of those that show the player at rest to the end."""
+    changed = np.flatnonzero((positions[1:] != positions[:-1]).any(1))
+    return 2 + int(changed[-1]) if len(changed) else min(1, len(positions))
+
+
+def hold_last(video: NDArray[np.uint8], frames: int) -> NDArray[np.uint8]:
+    """The video with what its first ``frames`` frames end in to its end, in place."""
+    video[frames:] = video[frames - 1 : frames]
+    return video
+
+
 def draw_player(
     background: NDArray[np.uint8], positions: NDArray[np.floating], colour: Colour, cell: float
 ) -> NDArray[np.uint8]:
@@ -111,12 +123,12 @@ def draw_player(
         RGB video, ``[F, H, W, 3]``.
     """
     height, width, _ = background.shape
-    frames = len(positions)
-    video = np.empty((frames, height, width, 3), np.uint8)
-    video[:] = background
+    moving = moving_frames(positions)
+    video = np.empty((len(positions), height, width, 3), np.uint8)
+    video[:moving] = background
     radius = PLAYER_DIAMETER * cell / 2
-    x = np.asarray(positions[:, 0], np.float64) * width
-    y = np.asarray(positions[:, 1], np.float64) * height
+    x = np.asarray(positions[:moving, 0], np.float64) * width
+    y = np.asarray(positions[:moving, 1], np.float64) * height
     # Only a window around the disc is touched: pixels [first, first + side) on each axis, kept inside the frame.
     side = min(int(np.ceil(2 * radius)) + 3, height, width)
     first_x = np.clip(np.floor(x - radius).astype(int) - 1, 0, width - side)
@@ -127,10 +139,10 @@ def draw_player(
     down = rows + 0.5 - y[:, None]
     distance = np.sqrt(across[:, None, :] ** 2 + down[:, :, None] ** 2)
     coverage = np.clip(radius + 0.5 - distance, 0, 1)[..., None]
-    place = np.arange(frames)[:, None, None], rows[:, :, None], columns[:, None, :]
+    place = np.arange(moving)[:, None, None], rows[:, :, None], columns[:, None, :]
     window = video[place]
     video[place] = np.rint(window + coverage * (np.array(colour, np.float64) - window)).astype(np.uint8)
-    return video
+    return hold_last(video, moving)
 
 
 def draw_line(

@@ -7,7 +7,16 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from wan_r1.tasks.render import blend, cell_pixels, draw_line, draw_player, rounded_square, surface
+from wan_r1.tasks.render import (
+    blend,
+    cell_pixels,
+    draw_line,
+    draw_player,
+    hold_last,
+    moving_frames,
+    rounded_square,
+    surface,
+)
 from wan_r1.tasks.sokoban import SokobanLevel, push_along
 from wan_r1.tasks.textures import Texture
 
@@ -39,7 +48,9 @@ def draw_sokoban(
         boxes = push_along(level, np.array([level.center(level.player)]))
         return draw_boxes(background[None].copy(), boxes, texture, size // level.canvas)
     video = draw_player(background, positions, texture.player, cell_pixels(size, level.canvas))
-    return draw_boxes(video, push_along(level, positions), texture, size // level.canvas)
+    moving = moving_frames(positions)
+    draw_boxes(video[:moving], push_along(level, positions[:moving]), texture, size // level.canvas)
+    return hold_last(video, moving)
 
 
 def draw_store(level: SokobanLevel, texture: Texture, size: int) -> NDArray[np.uint8]:
@@ -74,21 +85,23 @@ def draw_boxes(video: NDArray[np.uint8], boxes: NDArray[np.floating], texture: T
     Returns:
         The same video.
     """
-    frames, height, width, _ = video.shape
-    side = min(cell + 3, height, width)
+    _, height, width, _ = video.shape
+    side = min(int(np.ceil(BOX_SIDE * cell)) + 3, height, width)
     body, mark = np.array(texture.box, np.float64), np.array(texture.box_mark, np.float64)
     for centre in np.moveaxis(boxes, 1, 0):
         x, y = centre[:, 0] * width, centre[:, 1] * height
         first_x = np.clip(np.floor(x - side / 2).astype(int), 0, width - side)
         first_y = np.clip(np.floor(y - side / 2).astype(int), 0, height - side)
-        columns, rows = first_x[:, None] + np.arange(side), first_y[:, None] + np.arange(side)
-        across = (columns + 0.5 - x[:, None])[:, None, :] / cell
-        down = (rows + 0.5 - y[:, None])[:, :, None] / cell
-        place = np.arange(frames)[:, None, None], rows[:, :, None], columns[:, None, :]
-        box, cross = _box_coverage(across, down, cell)
+        # A box mostly rests, and where it is pushed it takes the same few places within a pixel.
+        within, same = np.unique(np.stack([x - first_x, y - first_y], axis=1), axis=0, return_inverse=True)
+        pixels = np.arange(side) + 0.5
+        box, cross = _box_coverage(
+            (pixels - within[:, :1])[:, None, :] / cell, (pixels - within[:, 1:])[:, :, None] / cell, cell
+        )
         colour = body + cross[..., None] * (mark - body)
-        window = video[place]
-        video[place] = np.rint(window + box[..., None] * (colour - window)).astype(np.uint8)
+        for frame, (row, column, k) in enumerate(zip(first_y.tolist(), first_x.tolist(), same.tolist(), strict=True)):
+            window = video[frame, row : row + side, column : column + side]
+            window[:] = np.rint(window + box[k, ..., None] * (colour[k] - window))
     return video
 
 

@@ -114,13 +114,16 @@ def _network(seeds: NDArray[np.float64], canvas: int) -> tuple[list[tuple[int, i
     edges = [(a, b) for a, b in diagram.ridge_vertices if a >= 0 and b >= 0 and inside[a] and inside[b]]
     points = {int(k): diagram.vertices[k] for edge in edges for k in edge}
     while True:
-        close = [(float(np.hypot(*(points[a] - points[b]))), a, b) for a in points for b in points if a < b]
-        nearest = min(close, default=(np.inf, 0, 0))
-        if nearest[0] >= _SHORTEST:
+        numbers = sorted(points)
+        first, second = np.triu_indices(len(numbers), 1)
+        places = np.array([points[k] for k in numbers]).reshape(-1, 2)
+        distances = np.hypot(*(places[first] - places[second]).T)
+        nearest = int(distances.argmin()) if len(distances) else -1
+        if nearest < 0 or distances[nearest] >= _SHORTEST:
             break
-        _, a, b = nearest
+        a, b = numbers[first[nearest]], numbers[second[nearest]]
         points[a] = (points[a] + points.pop(b)) / 2
-        edges = [tuple(a if end == b else end for end in edge) for edge in edges]  # type: ignore[misc]
+        edges = [tuple(a if end == b else end for end in edge) for edge in edges]
     number = {old: new for new, old in enumerate(sorted(points))}
     joined = {tuple(sorted((number[a], number[b]))) for a, b in edges if a != b}
     whole = [(round(float(x) * UNIT), round(float(y) * UNIT)) for _, (x, y) in sorted(points.items())]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from wan_r1.tasks.draw_cubes import cube_regions, draw_ball, draw_cubes, visible_shares, visible_windows
 from wan_r1.tasks.level import Place
 from wan_r1.tasks.maze3d_level import ACROSS, UNIT, Cube, Ladder, Maze3DLevel, spot
-from wan_r1.tasks.render import cell_pixels
+from wan_r1.tasks.render import cell_pixels, moving_frames
 from wan_r1.tasks.road_family import RoadFamily, window_side
 from wan_r1.tasks.roads import Regions, RoadSolution
 from wan_r1.tasks.textures import Texture
@@ -58,13 +59,18 @@ class Maze3D(RoadFamily[Maze3DLevel]):
         for _ in range(_GROWTH * side * side):
             growth.step()
             steps.append((len(growth.order), len(growth.ladders)))
+
+        @lru_cache
+        def seen_well(cubes: int, ladders: int) -> Maze3DLevel | None:
+            part = self._part(growth, cubes, ladders, canvas)
+            return part if min(visible_shares(part).values()) >= _SEEN else None
+
         # Whatever is added hides what was there, so that all is seen well up to some step and never after it.
         level = None
         first, last = 0, len(steps) - 1
         while first <= last:
             middle = (first + last) // 2
-            part = self._part(growth, *steps[middle], canvas)
-            if min(visible_shares(part).values()) >= _SEEN:
+            if part := seen_well(*steps[middle]):
                 level, first = part, middle + 1
             else:
                 last = middle - 1
@@ -112,7 +118,8 @@ class Maze3D(RoadFamily[Maze3DLevel]):
         if positions is None:
             return background[None]
         points = np.asarray(positions, np.float64) * level.canvas
-        return draw_ball(background, points, texture.player, size // level.canvas, self.visibility(level, points, size))
+        visible = self.visibility(level, points[: moving_frames(positions)], size)
+        return draw_ball(background, points, texture.player, size // level.canvas, visible)
 
     def regions(self, level: Maze3DLevel, size: int) -> Regions:
         """What each pixel of a frame of the level shows."""
