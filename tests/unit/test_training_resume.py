@@ -216,7 +216,8 @@ def test_successes_are_kept_one_a_level_and_drawn_with_their_own_condition(folde
     latents, condition = replay.draw(20, prompts, torch.Generator().manual_seed(0))
     for video, first, embeds in zip(latents, condition.first_latent, condition.prompt_embeds, strict=True):
         (level,) = [index for index, kept in replay.videos.items() if torch.equal(kept, video)]
-        assert torch.equal(first, prompts.first_latents[level]) and torch.equal(embeds, prompts.prompt_embeds[level])
+        expected = prompts.condition(torch.tensor([level]))
+        assert torch.equal(first, expected.first_latent[0]) and torch.equal(embeds, expected.prompt_embeds[0])
 
 
 def test_demonstrations_are_learned_from_where_no_group_is_mixed(folder, tmp_path):

@@ -31,6 +31,8 @@ class PrepareModelConfig(StageConfig):
     """Compile the transformer's blocks: minutes before the first step, faster steps; for GPUs."""
     codec_batch: int = 0
     """Videos per codec call; 0 takes 16 on a CPU and 4 on a GPU."""
+    sample_batch: int = 64
+    """Videos per forward pass of validation; evaluation and rollouts have their own."""
 
     def validate(self) -> None:
         """Check ranges."""
@@ -38,4 +40,5 @@ class PrepareModelConfig(StageConfig):
         self.require("frames", self.frames >= 1 and self.frames % 4 == 1, "4k + 1 frames, such as 9, 49 or 81")
         self.require("max_prompt_tokens", 1 <= self.max_prompt_tokens <= 512, "a whole number from 1 to 512")
         self.require_choice("weights", ("fp32", "bf16"))
+        self.require("sample_batch", self.sample_batch >= 1, "a whole number from 1")
         self.require("codec_batch", self.codec_batch >= 0, "a whole number from 0 (0 leaves it to the device)")

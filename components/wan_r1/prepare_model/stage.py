@@ -52,6 +52,7 @@ def run(config: PrepareModelConfig, *, storage_uri: str, model: Path) -> dict:
         gradient_checkpointing=config.gradient_checkpointing,
         compile_blocks=config.compile_blocks,
         codec_batch=config.codec_batch,
+        sample_batch=config.sample_batch,
         stage=clock.summary(),
     )
     reference.write(model)

@@ -89,9 +89,8 @@ class Replay:
             ]
         )
         chosen = levels[torch.multinomial(weights, count, replacement=True, generator=generator)]
-        on = chosen.to(prompts.first_latents.device)
-        latents = torch.stack([self.videos[level] for level in chosen.tolist()]).to(on.device)
-        return latents, Condition(first_latent=prompts.first_latents[on], prompt_embeds=prompts.prompt_embeds[on])
+        latents = torch.stack([self.videos[level] for level in chosen.tolist()]).to(prompts.first_latents.device)
+        return latents, prompts.condition(chosen)
 
     def state(self) -> Weights:
         """Its content as tensors, for a checkpoint."""

@@ -33,7 +33,8 @@ class Prompts:
     Attributes:
         tasks: the levels.
         first_latents: `[levels, channels, 1, height, width]`.
-        prompt_embeds: `[levels, tokens, width]`.
+        prompt_embeds: of the distinct prompts, `[prompts, tokens, width]`: at full size 4 MB each, too much a level.
+        prompt_of: row of `prompt_embeds` of each level, `[levels]`.
         demonstrated: how many of the first levels have demonstrations; the rest are the harder ones without.
         demonstrations: their latents, `[demonstrated, channels, frames, height, width]`, if they are learned from too.
     """
@@ -41,6 +42,7 @@ class Prompts:
     tasks: list[Task]
     first_latents: torch.Tensor
     prompt_embeds: torch.Tensor
+    prompt_of: torch.Tensor
     demonstrated: int
     demonstrations: torch.Tensor | None = None
 
@@ -50,6 +52,7 @@ class Prompts:
     ) -> Prompts:
         """Encode images and prompts once; with ``videos`` the demonstrations too."""
         tasks = [*demonstrated, *harder]
+        rows = {prompt: row for row, prompt in enumerate(dict.fromkeys(task.prompt for task in tasks))}
         latents = [
             model.encode_videos(np.stack([task.first_frame for task in tasks[start : start + 256]])[:, None])
             for start in range(0, len(tasks), 256)
@@ -57,7 +60,8 @@ class Prompts:
         return cls(
             tasks=tasks,
             first_latents=torch.cat(latents),
-            prompt_embeds=model.encode_prompts([task.prompt for task in tasks]),
+            prompt_embeds=model.encode_prompts(list(rows)),
+            prompt_of=torch.tensor([rows[task.prompt] for task in tasks]),
             demonstrated=len(demonstrated),
             demonstrations=torch.cat(
                 [
@@ -69,17 +73,18 @@ class Prompts:
             else None,
         )
 
-    def condition(self, chosen: np.ndarray) -> Condition:
+    def condition(self, chosen: np.ndarray | torch.Tensor) -> Condition:
         """The condition of the levels with these indices."""
         index = torch.as_tensor(chosen)
-        return Condition(first_latent=self.first_latents[index], prompt_embeds=self.prompt_embeds[index])
+        return Condition(
+            first_latent=self.first_latents[index], prompt_embeds=self.prompt_embeds[self.prompt_of[index]]
+        )
 
     def draw_demonstrations(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, Condition]:
         """``count`` demonstrations with their conditions, every one as likely."""
         assert self.demonstrations is not None, "encode the prompts with videos=True"
         chosen = torch.randint(self.demonstrated, (count,), generator=generator)
-        condition = Condition(first_latent=self.first_latents[chosen], prompt_embeds=self.prompt_embeds[chosen])
-        return self.demonstrations[chosen], condition
+        return self.demonstrations[chosen], self.condition(chosen)
 
     def draw(
         self, count: int, harder_share: float, rng: np.random.Generator, weights: np.ndarray | None = None

@@ -77,6 +77,7 @@ def run(
             if config.reward == JUDGE_REWARD:
                 progress.note(f"fitting the judge on {config.judge_labels} rollouts of the starting policy")
                 judge = fit_judge_on_policy(config, video_model, prompts)
+        video_model.drop_text_encoder()
         trainer = GrpoTrainer(
             config=config,
             model=video_model,

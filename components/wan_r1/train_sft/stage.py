@@ -65,6 +65,7 @@ def run(
         with Progress(config.STAGE) as progress:
             demonstrations = Demonstrations.encode(video_model, train, progress)
             video_model.encode_prompts([task.prompt for task in validation])
+        video_model.drop_text_encoder()
         trainer = SftTrainer(
             config=config,
             model=video_model,

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from diffusers import WanImageToVideoPipeline
+from diffusers import WanImageToVideoPipeline, WanTransformer3DModel
 from diffusers.utils import logging as diffusers_logging
 from safetensors.torch import load_file, save
 from transformers.utils import logging as transformers_logging
@@ -49,6 +49,7 @@ def load_pipeline_folder(
     device: torch.device | None = None,
     gradient_checkpointing: bool = False,
     codec_batch: int = 0,
+    sample_batch: int = 64,
 ) -> VideoModel:
     """Load a local diffusers folder as a `VideoModel`.
 
@@ -60,6 +61,7 @@ def load_pipeline_folder(
         device: where to put it. The text encoder waits in main memory and comes to a GPU only to encode.
         gradient_checkpointing: compute each block again in the backward pass instead of keeping its activations.
         codec_batch: videos per codec call; 0 takes 16 on a CPU and 4 on a GPU.
+        sample_batch: videos per forward pass of validation.
 
     Raises:
         ModelFolderError: if the folder is no pipeline that can be trained.
@@ -80,9 +82,11 @@ def load_pipeline_folder(
     transformer = pipeline.transformer
     if facts.boundary_ratio is not None:
         transformer = WanExperts(pipeline.transformer, pipeline.transformer_2, facts.boundary_ratio)
-    if gradient_checkpointing:
-        for component in components(transformer).values():
+    for component in components(transformer).values():
+        if gradient_checkpointing:
             component.enable_gradient_checkpointing()
+        if dtype == torch.bfloat16:
+            embed_time_in_float32(component)
     return VideoModel(
         transformer=transformer.to(device),
         vae=vae,
@@ -92,6 +96,7 @@ def load_pipeline_folder(
         max_prompt_tokens=max_prompt_tokens,
         device=device,
         codec_batch=codec_batch or (16 if device.type == "cpu" else 4),
+        sample_batch=sample_batch,
         given=given,
     )
 
@@ -113,6 +118,7 @@ def load_video_model(reference: ModelReference, *, device: torch.device | None =
             device=device,
             gradient_checkpointing=reference.gradient_checkpointing,
             codec_batch=reference.codec_batch,
+            sample_batch=reference.sample_batch,
         )
         if reference.checkpoint_uri:
             weights = Path(scratch) / "checkpoint"
@@ -124,13 +130,29 @@ def load_video_model(reference: ModelReference, *, device: torch.device | None =
     return model
 
 
-def compile_blocks(model: VideoModel) -> None:
+def embed_time_in_float32(transformer: WanTransformer3DModel) -> None:
+    """Keep autocast out of the time embedding: Wan computes it in float32, and bfloat16 cannot tell 999 from 1000."""
+    embedder = transformer.condition_embedder.time_embedder
+    forward = embedder.forward
+
+    def exact(sample: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:
+        with torch.autocast(sample.device.type, enabled=False):
+            return forward(sample, condition)
+
+    embedder.forward = exact
+
+
+def compile_blocks(model: VideoModel, backend: str = "inductor") -> None:
     """Compile each transformer block, the same code for all; adapters may still be added before the first forward pass.
 
     Blocks, not whole models: compiling takes a fraction of the time, and gradient checkpointing works block by block.
+
+    Args:
+        model: its blocks are compiled at their next use.
+        backend: of `torch.compile`.
     """
     for component in components(model.transformer).values():
-        component.compile_repeated_blocks(fullgraph=True)
+        component.compile_repeated_blocks(fullgraph=True, backend=backend)
 
 
 def fetch_pipeline(uri: str, folder: Path) -> None:

@@ -28,6 +28,7 @@ class ModelReference:
         gradient_checkpointing: compute blocks again in the backward pass instead of keeping their activations.
         compile_blocks: compile the transformer's blocks.
         codec_batch: videos per codec call; 0 leaves it to the device.
+        sample_batch: videos per forward pass of validation.
         trained_on: SHA-256 of the data set that it was trained on.
         stage: the summary of the stage that wrote it (seconds, memory, machine, git commit).
     """
@@ -43,6 +44,7 @@ class ModelReference:
     gradient_checkpointing: bool = False
     compile_blocks: bool = False
     codec_batch: int = 0
+    sample_batch: int = 64
     trained_on: str = ""
     stage: dict | None = None
 

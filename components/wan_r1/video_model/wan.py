@@ -70,6 +70,7 @@ class VideoModel:
         device: where the transformer and the codec are.
         codec_batch: videos per codec call. The codec's normalisation is memory-bound, so small batches that stay in the
             cache are faster on a CPU.
+        sample_batch: videos per forward pass of `sample`, where it is not told otherwise.
         cores: CPU cores that the videos of a batch are spread over.
         given: the images of a model that takes them as further channels; None where they are the first latent frame.
     """
@@ -82,6 +83,7 @@ class VideoModel:
     max_prompt_tokens: int = 512
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     codec_batch: int = 16
+    sample_batch: int = 64
     cores: Cores = field(default_factory=Cores)
     given: GivenImages | None = None
     _prompts: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -260,7 +262,7 @@ class VideoModel:
         frames: int,
         steps: int,
         seeds: Sequence[int],
-        batch_size: int = 64,
+        batch_size: int | None = None,
     ) -> np.ndarray:
         """Videos by the ODE, deterministic by seed: uint8 `[batch, frames, height, width, 3]`.
 
@@ -270,13 +272,14 @@ class VideoModel:
             frames: frames to make, 4k + 1.
             steps: denoising steps.
             seeds: one a video.
-            batch_size: videos per forward pass.
+            batch_size: videos per forward pass; by default the model's `sample_batch`.
         """
         self.transformer.eval()
         videos = []
         height, width = first_frames.shape[1:3]
-        for start in range(0, len(prompts), batch_size):
-            part = slice(start, start + batch_size)
+        size = batch_size or self.sample_batch
+        for start in range(0, len(prompts), size):
+            part = slice(start, start + size)
             condition = self.condition(first_frames[part], prompts[part])
             noise = self.initial_noise(seeds[part], frames, height, width)
             grid = sigma_grid(steps, self.shift)
