@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import importlib
 import inspect
 import json
+import os
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from typing import Any
 from wan_r1 import __version__
 from wan_r1.config import StageConfig, presets
 from wan_r1.storage import locations
+from wan_r1.training.placement import PlacedConfig, is_first, place
 from wan_r1.words import field_docs, field_form, field_value
 
 STAGES = {
@@ -72,6 +76,12 @@ def main(words: Sequence[str] | None = None) -> int:
         if not type(error).__module__.startswith("wan_r1."):
             raise
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        text = "the disk is full; free space and start again; what is complete is kept"
+        print(f"error: {text} ({error})", file=sys.stderr)
         return 2
 
 
@@ -207,7 +217,7 @@ def _run_stage(command: str, given: argparse.Namespace) -> int:
     chosen = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
     values = {name: field_value(config_type, name, text) for name, text in chosen.items()}
     config = config_type.from_preset(given.preset, values) if given.preset else config_type.build(values)
-    with tempfile.TemporaryDirectory(prefix="wan-r1-") as scratch:
+    with _quiet_unless_first(), tempfile.TemporaryDirectory(prefix="wan-r1-") as scratch:
         arguments: dict[str, Any] = {}
         uploads: list[tuple[Path, str]] = []
         for number, name in enumerate(name for name in _places(run) if getattr(given, name) is not None):
@@ -216,19 +226,34 @@ def _run_stage(command: str, given: argparse.Namespace) -> int:
                 arguments[name] = value
             elif isinstance(value, list):
                 arguments[name] = [_fetched(one, Path(scratch, f"{number}-{i}")) for i, one in enumerate(value)]
+            elif (name in OUTPUTS or ALSO_OUTPUTS.get(command) == name) and not is_first():
+                # All processes of a training come to the same; only the first one's outputs are kept.
+                arguments[name] = Path(scratch, str(number))
             elif locations.is_s3(value) and (name in OUTPUTS or ALSO_OUTPUTS.get(command) == name):
                 arguments[name] = Path(scratch, str(number), value.rstrip("/").rpartition("/")[2])
                 uploads.append((arguments[name], value))
             else:
                 arguments[name] = _fetched(value, Path(scratch, str(number)))
-        summary = run(config, **arguments)
+        summary = place(run, config, **arguments) if isinstance(config, PlacedConfig) else run(config, **arguments)
         for path, uri in uploads:
             if not path.exists():
                 # Of several processes (`accelerate launch`) only the first writes.
                 continue
             locations.upload_folder(path, uri) if path.is_dir() else locations.upload_file(path, uri)
-    print(json.dumps({key: value for key, value in summary.items() if not isinstance(value, list)}, indent=1))
+    # What one of several processes says is said by the one that started them.
+    if "RANK" not in os.environ and is_first():
+        print(json.dumps({key: value for key, value in summary.items() if not isinstance(value, list)}, indent=1))
     return 0
+
+
+@contextlib.contextmanager
+def _quiet_unless_first() -> Iterator[None]:
+    """Of processes that train together one tells how far they are; errors are everyone's to tell."""
+    if "RANK" not in os.environ or is_first():
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
 
 
 def _fetched(uri: str, folder: Path) -> Path:

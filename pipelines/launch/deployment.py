@@ -25,11 +25,14 @@ from kfp.dsl.base_component import BaseComponent
 from launch.parameters import CONFIGS
 from wan_r1.config import ConfigError
 from wan_r1.images import CPU_IMAGE, GPU_IMAGE
+from wan_r1.training.placement import TRAIN_IMAGE, TRAIN_RUNTIME
 
 TASKS = (*(config.STAGE for config in CONFIGS), "continue_sft", "summarise_run", "record_outcome")
 """Tasks that a deployment may name."""
 GPU_TASKS = ("prepare_model", "train_sft", "continue_sft", "train_grpo", "evaluate")
 """Those of them that run the video model."""
+TRAININGS = ("train_sft", "continue_sft", "train_grpo")
+"""Those of them that can be submitted as TrainJobs."""
 
 S3_KEYS = {
     "access-key": "AWS_ACCESS_KEY_ID",
@@ -126,6 +129,9 @@ class Deployment:
     """Further variables of all stages, such as a proxy's; credentials belong in Secrets."""
     run_as_user: int = 1000
     """User id of the stages, never 0."""
+    train_runtime: str = ""
+    """TrainingRuntime or ClusterTrainingRuntime of Kubeflow Trainer: where one is named, a training is submitted as a
+    TrainJob that runs in it, and its own pod, one of `cpu`, only follows."""
     cpu: Pod = field(default_factory=Pod)
     """Pods of the stages that need no accelerator."""
     gpu: Pod = field(default_factory=Pod)
@@ -169,6 +175,19 @@ class Deployment:
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from None
 
+    def follows(self, task: str) -> bool:
+        """Whether a task submits its training as a TrainJob and follows it."""
+        return bool(self.train_runtime) and task in TRAININGS
+
+    def pod(self, task: str) -> Pod:
+        """The pod of a task; one that follows a TrainJob lasts as long as the training and is tried as often."""
+        if task in self.tasks:
+            return self.tasks[task]
+        if self.follows(task):
+            lasting = ("timeout", "retries", "retry_wait", "retry_factor", "retry_wait_limit")
+            return dataclasses.replace(self.cpu, **{name: getattr(self.gpu, name) for name in lasting})
+        return self.gpu if task in GPU_TASKS else self.cpu
+
     @classmethod
     def _build(cls, values: dict[str, Any]) -> Deployment:
         tables = {name: _table(name, values.pop(name, {})) for name in ("cpu", "gpu", "tasks")}
@@ -177,7 +196,8 @@ class Deployment:
         for name, table in tables["tasks"].items():
             if name not in TASKS:
                 raise ConfigError(f"tasks.{name} is no task{_nearest(name, TASKS)}; there are: {', '.join(TASKS)}")
-            kind = "gpu" if name in GPU_TASKS else "cpu"
+            followed = bool(values.get("train_runtime")) and name in TRAININGS
+            kind = "gpu" if name in GPU_TASKS and not followed else "cpu"
             tasks[name] = _fill(Pod, f"tasks.{name}.", {**tables[kind], **_table(f"tasks.{name}", table)})
         return _fill(cls, "", {**values, **pods, "tasks": tasks})
 
@@ -210,20 +230,24 @@ def deploy(spec: dict[str, Any], deployment: Deployment) -> dict[str, Any]:
     Returns:
         The platform specification that goes with it: Secrets, volumes, nodes, timeouts.
     """
-    compiled: dict[int, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {}
+    compiled: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {}
     platform: dict[str, Any] = {}
     retries: dict[str, Any] = {}
     for label, executor in spec["deploymentSpec"]["executors"].items():
         if "container" not in executor:
             continue
         task = re.sub(r"-\d+$", "", label.removeprefix("exec-")).replace("-", "_")
-        gpu = task in GPU_TASKS
-        pod = deployment.tasks.get(task, deployment.gpu if gpu else deployment.cpu)
-        if id(pod) not in compiled:
-            compiled[id(pod)] = _compiled(pod, deployment)
-        container, retries[label], platform[label] = copy.deepcopy(compiled[id(pod)])
-        executor["container"]["image"] = deployment.gpu_image if gpu else deployment.cpu_image
+        pod, followed = deployment.pod(task), deployment.follows(task)
+        if repr(pod) not in compiled:
+            compiled[repr(pod)] = _compiled(pod, deployment)
+        container, retries[label], platform[label] = copy.deepcopy(compiled[repr(pod)])
+        on_gpu = task in GPU_TASKS and not followed
+        executor["container"]["image"] = deployment.gpu_image if on_gpu else deployment.cpu_image
         executor["container"] |= container
+        if followed:
+            variables = {TRAIN_RUNTIME: deployment.train_runtime, TRAIN_IMAGE: deployment.gpu_image}
+            env = [{"name": name, "value": value} for name, value in variables.items()]
+            executor["container"]["env"] = [*executor["container"].get("env", []), *env]
     for component in ({"dag": spec["root"]["dag"]}, *spec["components"].values()):
         for task in component.get("dag", {}).get("tasks", {}).values():
             label = spec["components"][task["componentRef"]["name"]].get("executorLabel")

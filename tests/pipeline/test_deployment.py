@@ -16,6 +16,7 @@ from launch.deployment import GPU_TASKS, TASKS, Deployment, compile_pipeline
 from launch.verbs import main
 from wan_r1.config import ConfigError
 from wan_r1.images import GPU_IMAGE
+from wan_r1.training.placement import TRAIN_IMAGE, TRAIN_RUNTIME
 
 FILE = """
 cpu_image = "registry.example.org/wan-r1-cpu@sha256:11"
@@ -199,3 +200,27 @@ def test_a_secret_is_named_and_never_read(tmp_path: Path, monkeypatch: pytest.Mo
     text = compile_pipeline(full.full, tmp_path / "full.yaml").read_text()
     assert "marked-" not in text
     assert json.loads(json.dumps(list(yaml.safe_load_all(text))))
+
+
+def test_trainings_are_submitted_as_train_jobs_where_a_runtime_is_named(tmp_path: Path) -> None:
+    text = FILE.replace('hub_secret = ""', 'hub_secret = ""\ntrain_runtime = "wan-r1-gpu"').split("[tasks")[0]
+    deployment = Deployment.read(_file(tmp_path, f"{text}[tasks.continue_sft]\nmemory_limit = '3Gi'\n"))
+    spec, platform = _compiled(compile_pipeline(full.full, tmp_path / "full.yaml", deployment))
+    executors = spec["deploymentSpec"]["executors"]
+    for name in ("train-sft", "train-grpo", "continue-sft"):
+        container = executors[f"exec-{name}"]["container"]
+        variables = {one["name"]: one["value"] for one in container["env"]}
+        assert variables == {
+            "HTTPS_PROXY": "http://proxy.example.org:3128",
+            TRAIN_RUNTIME: "wan-r1-gpu",
+            TRAIN_IMAGE: "registry.example.org/wan-r1-gpu@sha256:22",
+        }
+        # It only follows: no GPU, but as much time and as many attempts as the training.
+        assert container["image"] == "registry.example.org/wan-r1-cpu@sha256:11"
+        assert "accelerator" not in container["resources"]
+        assert container["resources"]["resourceMemoryLimit"] == ("3Gi" if name == "continue-sft" else "4Gi")
+    assert platform["exec-train-grpo"]["activeDeadlineSeconds"] == "3600"
+    assert _tasks(spec)["train-grpo"]["retryPolicy"]["maxRetryCount"] == 3
+    evaluate = executors["exec-evaluate"]["container"]
+    assert evaluate["resources"]["accelerator"]["count"] == "2"
+    assert TRAIN_RUNTIME not in {one["name"] for one in evaluate["env"]}

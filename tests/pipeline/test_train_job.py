@@ -17,6 +17,8 @@ from train_job import RUNTIME, command, main
 from wan_r1 import cli
 from wan_r1.config import ConfigError
 from wan_r1.images import GPU_IMAGE
+from wan_r1.train_grpo import TrainGrpoConfig
+from wan_r1.words import field_value
 
 VALUES = {
     "dataset_uri": "s3://wan-r1/run/dataset",
@@ -36,15 +38,16 @@ def runtime(repository: Path) -> dict[str, Any]:
 
 def test_the_command_is_the_stages_own(monkeypatch: pytest.MonkeyPatch) -> None:
     values = {**VALUES, "preset": "tiny", "grpo_reward": "exact_match", "seed": 3}
-    values["grpo_settings"] = {"sde_window": [0, 1], "epochs": 2}
-    words = command("train-grpo", values, "train-grpo-1")
-    assert words[:3] == ["wan-r1", "train-grpo", "--preset=tiny"]
+    values["grpo_settings"] = settings = {"sde_window": [0, 1], "epochs": 2}
+    words, config = command("train-grpo", values, "train-grpo-1")
+    assert words[:2] == ["wan-r1", "train-grpo"]
     assert "--output=s3://wan-r1/runs/train-jobs/train-grpo-1/trained.json" in words
     # The same words through the command's own parser and config.
     given = cli._parser("train-grpo").parse_args(words[1:])
     assert (given.dataset, given.certificate, given.model) == tuple(VALUES.values())[:3]
-    assert (given.reward, given.seed, json.loads(given.sde_window), given.epochs) == ("exact_match", "3", [0, 1], "2")
-    assert given.learning_rate is None
+    names = [name for name in json.loads(config.to_json()) if getattr(given, name) is not None]
+    read = TrainGrpoConfig.build({name: field_value(TrainGrpoConfig, name, getattr(given, name)) for name in names})
+    assert read == config == TrainGrpoConfig.from_preset("tiny", {"reward": "exact_match", "seed": 3, **settings})
 
 
 @pytest.mark.parametrize(
@@ -76,9 +79,40 @@ def test_the_runtime_is_restricted_and_takes_its_keys_from_secrets(runtime: dict
 
 
 @needs_kubectl
-def test_the_runtime_builds(repository: Path, runtime: dict[str, Any]) -> None:
+def test_the_runtime_and_its_rights_build(repository: Path, runtime: dict[str, Any]) -> None:
     command = ["kubectl", "kustomize", str(repository / "manifests" / "trainer")]
-    assert yaml.safe_load(subprocess.run(command, capture_output=True, text=True, check=True).stdout) == runtime
+    built = list(yaml.safe_load_all(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+    assert runtime in built
+    validate = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed")
+    for resource in built:
+        if resource != runtime:
+            validate.validate(resource, validate.latest_version(), strict=True)
+    rules = [rule for resource in built if resource["kind"].endswith("Role") for rule in resource["rules"]]
+    granted = {(resource, verb) for rule in rules for resource in rule["resources"] for verb in rule["verbs"]}
+    assert granted == {
+        ("trainjobs", "create"),
+        ("trainjobs", "get"),
+        ("trainjobs", "delete"),
+        ("trainingruntimes", "get"),
+        ("clustertrainingruntimes", "get"),
+        ("pods/log", "get"),
+    }
+    (everywhere,) = [resource for resource in built if resource["kind"] == "ClusterRole"]
+    assert [rule["resourceNames"] for rule in everywhere["rules"]] == [[RUNTIME]]
+    for resource in built:
+        if resource["kind"].endswith("Binding"):
+            assert resource["subjects"] == [{"kind": "ServiceAccount", "name": "wan-r1-stage", "namespace": "wan-r1"}]
+
+
+@needs_kubectl
+def test_nodes_reach_each_other_and_nothing_else_does(repository: Path, runtime: dict[str, Any]) -> None:
+    (node,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+    labels = node["template"]["spec"]["template"]["metadata"]["labels"]
+    text = (repository / "manifests" / "trainer" / "access.yaml").read_text()
+    (policy,) = [one["spec"] for one in yaml.safe_load_all(text) if one["kind"] == "NetworkPolicy"]
+    peer = {"podSelector": {"matchLabels": labels}}
+    assert policy["podSelector"] == peer["podSelector"]
+    assert (policy["ingress"], policy["egress"]) == ([{"from": [peer]}], [{"to": [peer]}])
 
 
 def test_the_runtime_fits_the_models_of_the_trainers_api(runtime: dict[str, Any]) -> None:
@@ -99,7 +133,7 @@ def test_the_job_is_sent_and_followed(
     assert job["spec"]["runtimeRef"] == {"kind": "ClusterTrainingRuntime", "name": RUNTIME}
     trainer = job["spec"]["trainer"]
     assert (trainer["image"], trainer["numNodes"]) == (GPU_IMAGE, 1)
-    assert trainer["command"][:3] == ["wan-r1", "train-grpo", "--preset=tiny"]
+    assert trainer["command"][:2] == ["wan-r1", "train-grpo"]
     assert "--reward=exact_match" in trainer["command"]
     # Credentials are the runtime's Secrets, never values of a job.
     assert "env" not in trainer
@@ -119,7 +153,7 @@ def test_a_failed_job_fails_the_command(runtime: dict[str, Any], tmp_path: Path)
     ("runtimes", "forbidden", "message"),
     [
         (0, False, "the runtime wan-r1-gpu cannot be read (Not Found); apply it: kubectl apply -k manifests/trainer"),
-        (1, True, "was refused (Forbidden); ask for the right to create trainjobs"),
+        (1, True, "was refused (Forbidden); the account needs the rights of manifests/trainer/access.yaml"),
     ],
 )
 def test_a_refusal_says_what_to_do(

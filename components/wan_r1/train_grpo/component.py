@@ -55,6 +55,7 @@ def train_grpo(
     from wan_r1.artifacts import describe, paths
     from wan_r1.config import read_preset
     from wan_r1.train_grpo import TrainGrpoConfig, run
+    from wan_r1.training.placement import place
     from wan_r1.video_model import ModelReference
 
     table = read_preset(preset).get("ablation", {}) if arm else {}
@@ -63,7 +64,7 @@ def train_grpo(
     given = {name: value for name, value in chosen.items() if value} | ({} if kl_beta == -1 else {"kl_beta": kl_beta})
     config = TrainGrpoConfig.from_preset(preset, {"seed": seed, **table, **given, **settings, **variant})
     inputs = paths(dataset=dataset, certificate=certificate, model=model)
-    summary = run(config, storage_uri=storage_uri, **inputs, **paths(output=trained, metrics=log, report=report))
+    summary = place(run, config, storage_uri=storage_uri, **inputs, **paths(output=trained, metrics=log, report=report))
     label = ",".join(f"{field}={value}" for field, value in variant.items()) or config.reward
     model_name, name = (f"grpo:{label}", f"train_grpo {label}") if arm else ("grpo", "train_grpo")
     ModelReference.read(trained.path).with_(name=model_name).write(trained.path)

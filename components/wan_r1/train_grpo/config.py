@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from wan_r1.config import StageConfig
+from wan_r1.training.placement import PlacedConfig
 
 OBJECTIVES = ("flow_grpo", "forward_grpo")
 WINDOW_MOVES = ("fixed", "sliding", "random")
@@ -14,11 +14,12 @@ SPREADS = ("group", "global", "none")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainGrpoConfig(StageConfig):
+class TrainGrpoConfig(PlacedConfig):
     """Group-relative policy optimisation with verified rewards."""
 
     STAGE: ClassVar[str] = "train_grpo"
     PREFIX: ClassVar[str] = "grpo_"
+    DEALT: ClassVar[str] = "prompts_per_iteration"
 
     reward: str = "trajectory"
     """A name from `wan_r1.rewards.REWARDS`, or `module:function`."""
@@ -114,8 +115,6 @@ class TrainGrpoConfig(StageConfig):
     """Rollouts of the starting policy that the judge learns from, when the reward is `judge`."""
     precision: str = "no"
     """Mixed precision of accelerate: no, bf16 or fp16."""
-    threads: int = 0
-    """CPU threads; 0 uses every core."""
 
     def validate(self) -> None:
         """Check ranges and names."""
@@ -147,7 +146,6 @@ class TrainGrpoConfig(StageConfig):
             "0 without grpo_replay_batch: nothing is kept that could be counted",
         )
         self.require("lora_rank", self.lora_rank >= 0, "a whole number from 0 (0 trains all weights)")
-        self.require("threads", self.threads >= 0, "a whole number from 0 (0 uses every core)")
         self.require("micro_batch", self.micro_batch >= 0, "a whole number from 0 (0 takes all videos at once)")
         self.require("reward_workers", self.reward_workers >= 0, "a whole number from 0 (0 verifies in between)")
         self.require(
@@ -185,6 +183,7 @@ class TrainGrpoConfig(StageConfig):
         self.require_choice("advantage_std", SPREADS)
         self.require_choice("sde_kind", ("flow_grpo", "dance_grpo", "wan", "cps"))
         self.require_choice("precision", ("no", "bf16", "fp16"))
+        super().validate()
         # Imported here: a reward's module may import torch, which a config must not cost.
         from wan_r1.rewards import get_reward
 

@@ -44,12 +44,13 @@ def train_sft(
     """
     from wan_r1.artifacts import describe, paths
     from wan_r1.train_sft import TrainSftConfig, run
+    from wan_r1.training.placement import place
 
     chosen = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "target_em": target_em}
     given = {name: value for name, value in chosen.items() if value}
     config = TrainSftConfig.from_preset(preset, {"seed": seed, **given, **settings})
     inputs = paths(dataset=dataset, certificate=certificate, model=model)
-    summary = run(config, storage_uri=storage_uri, **inputs, **paths(output=trained, metrics=log, report=report))
+    summary = place(run, config, storage_uri=storage_uri, **inputs, **paths(output=trained, metrics=log, report=report))
     describe(summary, config=config, metrics=metrics, artifacts=(trained, log, report))
 
 
@@ -90,9 +91,10 @@ def continue_sft(
     """
     from wan_r1.artifacts import describe, paths
     from wan_r1.train_sft import TrainSftConfig, run
+    from wan_r1.training.placement import place
 
     given = {"batch_size": batch_size or None, "learning_rate": learning_rate or None}
     config = TrainSftConfig.from_preset(preset, {"seed": seed, **given, **settings})
     inputs = paths(dataset=dataset, certificate=certificate, model=model, compute_of=compute_of)
-    summary = run(config, storage_uri=storage_uri, **inputs, **paths(output=trained, metrics=log, report=report))
+    summary = place(run, config, storage_uri=storage_uri, **inputs, **paths(output=trained, metrics=log, report=report))
     describe(summary, config=config, metrics=metrics, artifacts=(trained, log, report), name="continue_sft")

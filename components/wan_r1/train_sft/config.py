@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from wan_r1.config import StageConfig
+from wan_r1.training.placement import PlacedConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainSftConfig(StageConfig):
+class TrainSftConfig(PlacedConfig):
     """Flow-matching fine-tuning on solution videos."""
 
     STAGE: ClassVar[str] = "train_sft"
     PREFIX: ClassVar[str] = "sft_"
+    DEALT: ClassVar[str] = "batch_size"
 
     steps: int = 2000
     """Optimizer steps at most."""
@@ -43,8 +44,6 @@ class TrainSftConfig(StageConfig):
     """Steps between checkpoints."""
     precision: str = "no"
     """Mixed precision of accelerate: no, bf16 or fp16."""
-    threads: int = 0
-    """CPU threads; 0 uses every core."""
 
     def validate(self) -> None:
         """Check ranges."""
@@ -57,5 +56,5 @@ class TrainSftConfig(StageConfig):
         self.require("ema_decay", 0 <= self.ema_decay < 1, "a number from 0 up to but not including 1")
         self.require("lora_rank", self.lora_rank >= 0, "a whole number from 0 (0 trains all weights)")
         self.require("target_em", 0 < self.target_em <= 1, "a share above 0 and up to 1")
-        self.require("threads", self.threads >= 0, "a whole number from 0 (0 uses every core)")
         self.require_choice("precision", ("no", "bf16", "fp16"))
+        super().validate()
