@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from wan_r1.train_grpo.config import TrainGrpoConfig
 from wan_r1.train_grpo.minibatches import minibatches
 from wan_r1.train_grpo.replay import Replay
 from wan_r1.training.eviction import Evicted
-from wan_r1.training.state import TrainingDiverged
+from wan_r1.training.state import TrainingDiverged, checkpoint_prefix
+from wan_r1.video_model.reference import ModelReference
 from wan_r1.video_model.tiny import tiny_pipeline
 
 
@@ -134,6 +136,20 @@ def test_a_loss_that_is_not_finite_names_step_levels_and_last_checkpoint(folder,
     trainer.demonstrations.latents[:] = float("nan")
     with pytest.raises(TrainingDiverged, match=r"step 1: loss nan.*levels [0-9a-f]{16}.*none.*sft_learning_rate"):
         trainer.run()
+
+
+def test_a_training_finds_its_checkpoints_with_fewer_processes_but_not_with_other_settings():
+    model = ModelReference(name="base", base_uri="s3://bucket/model")
+    config = TrainGrpoConfig(prompts_per_iteration=8)
+    prefix = checkpoint_prefix("s3://bucket", config, model, "data")
+    fewer = replace(config, processes=2, nodes=2, threads=3)
+    assert checkpoint_prefix("s3://bucket", fewer, model, "data") == prefix
+    others = [
+        checkpoint_prefix("s3://bucket", replace(config, seed=1), model, "data"),
+        checkpoint_prefix("s3://bucket", config, model, "other"),
+        checkpoint_prefix("s3://bucket", config, replace(model, checkpoint_uri="s3://bucket/sft"), "data"),
+    ]
+    assert len({prefix, *others}) == 4
 
 
 def test_a_compute_budget_replaces_steps(folder, tmp_path):

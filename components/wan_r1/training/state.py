@@ -19,6 +19,8 @@ from wan_r1.video_model.reference import ModelReference
 from wan_r1.video_model.weights import Weights, trainable, using
 
 STATE_FILE = "training_state.pt"
+PLACEMENT = ("threads", "processes", "nodes")
+"""Fields of a config that change where a training runs, but not what is learned."""
 
 
 class TrainingDiverged(RuntimeError):
@@ -49,7 +51,8 @@ def checkpoint_prefix(storage_uri: str, config: StageConfig, model: ModelReferen
 
     Args:
         storage_uri: where the run's checkpoints live.
-        config: the stage's; threads do not count, they change no result that is promised.
+        config: the stage's; how many threads, processes and nodes share a training does not count, so that it can go on
+            with fewer of them.
         model: the model that training starts from.
         inputs: hashes of further inputs, such as the data set's.
     """
