@@ -56,9 +56,8 @@ def checkpoint_prefix(storage_uri: str, config: StageConfig, model: ModelReferen
         model: the model that training starts from.
         inputs: hashes of further inputs, such as the data set's.
     """
-    content = json.dumps(
-        [config.to_json(), model.base_uri, model.checkpoint_uri, model.weights, *inputs, source_hash()]
-    )
+    fields = {name: value for name, value in json.loads(config.to_json()).items() if name not in PLACEMENT}
+    content = json.dumps([fields, model.base_uri, model.checkpoint_uri, model.weights, *inputs, source_hash()])
     key = hashlib.sha256(content.encode()).hexdigest()[:16]
     return locations.join(storage_uri, "checkpoints", config.STAGE, key)
 
