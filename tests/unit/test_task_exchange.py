@@ -19,7 +19,6 @@ from wan_r1.config import ConfigError
 from wan_r1.score import run as score
 from wan_r1.task_tools import vr_bench_export, vr_bench_import
 from wan_r1.tasks.dataset import Task, make_task, read_tasks, write_tasks
-from wan_r1.tasks.families import FAMILIES
 from wan_r1.tasks.schema import DataContractError
 from wan_r1.tasks.textures import TEXTURES
 from wan_r1.tasks.video import encode_image
@@ -42,7 +41,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Task]]:
     """Two levels of each family in `train`, one without demonstration and one to test with, some without loss."""
     folder = tmp_path_factory.mktemp("table")
     tasks = []
-    for family in FAMILIES:
+    for family in GAMES:
         parts = [("train", 0, "easy", "plain"), ("train", 1, "medium", "night")]
         parts += [("prompts", 0, "easy", "brick"), ("test", 0, "easy", "marble")]
         some = [make_task(family, d, look, seed=1, split=split, index=i, **FORM) for split, i, d, look in parts]

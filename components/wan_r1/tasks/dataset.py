@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from wan_r1.config import ConfigError
 from wan_r1.tasks.families import FAMILIES
@@ -206,10 +207,15 @@ def decode_task(values: Mapping[str, Any], place: str) -> Task:
             fps=values["fps"],
             level=decode_level(values["family"], values["state"]),
             solution=tuple(tuple(place) for place in values["solution"]),
-            trajectory=np.array(values["trajectory"], np.float32).reshape(-1, 2),
+            trajectory=_trajectory(values["trajectory"]),
         )
     except (MediaError, ValueError, TypeError) as error:
         raise DataContractError(f"{place}, level {values['level_id']}: {error}") from error
+
+
+def _trajectory(points: list[list[float]]) -> NDArray[np.float32]:
+    found = np.array(points, np.float32)
+    return found if found.ndim == 2 else found.reshape(-1, 2)
 
 
 def decode_level(family: str, state: str) -> Level:

@@ -47,13 +47,15 @@ class Family(Protocol):
     def render(
         self, level: Level, texture: Texture, positions: NDArray[np.floating] | None, size: int
     ) -> NDArray[np.uint8]:
-        """Frames ``[F, H, W, 3]`` with the player at ``positions`` ``[F, 2]``; ``None``: one without the player."""
+        """Frames ``[F, H, W, 3]`` with the player at ``positions`` ``[F, 2]``, or seen from poses ``[F, 3]``; ``None``:
+        one without the player, or from the first pose."""
 
     def prompt(self, texture: Texture) -> str:
         """What the video model is told."""
 
     def trajectory(self, level: Level, frames: int, steps_per_frame: float) -> NDArray[np.float32]:
-        """Player centre (x, y) per frame as fractions of the frame, ``[F, 2]``, ending at rest on the goal."""
+        """Player centre (x, y) per frame as fractions of the frame, ``[F, 2]``, ending at rest on the goal; or the pose
+        of a robot's camera (x, y in metres, heading in radians), ``[F, 3]``."""
 
     def shortest_allowed(self, difficulty: str, canvas: int) -> int:
         """Length in cells of the shortest solution of this difficulty: what a video must at least have room for."""
@@ -67,6 +69,14 @@ class BoardFamily(Protocol):
         self, rng: np.random.Generator, difficulty: str, canvas: int, max_steps: int | None = None
     ) -> Iterator[Level]:
         """One or more levels of one board, as `Family.generate` would make them."""
+
+
+@runtime_checkable
+class TargetFamily(Protocol):
+    """A family whose prompts speak of what is in their level."""
+
+    def level_prompt(self, level: Any, texture: Texture) -> str:
+        """What the video model is told of one level."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,12 +47,15 @@ _FIELDS = pa.schema(
         _field(
             "solution",
             pa.list_(pa.list_(pa.int32())),
-            "places from start to goal, such as (row, column)",
+            "places from start to goal, such as (row, column); in the family navigation (x, y) in centimetres",
         ),
         _field("steps", pa.int32(), "moves of the shortest solution"),
         _field("shortest_solutions", pa.int64(), "number of equally short solutions; 1 by contract"),
         _field(
-            "trajectory", pa.list_(pa.list_(pa.float32())), "player centre (x, y) per frame, fractions of the frame"
+            "trajectory",
+            pa.list_(pa.list_(pa.float32())),
+            "player centre (x, y) per frame, fractions of the frame; in the family navigation the camera's pose: "
+            "x and y in metres, heading in radians",
         ),
     ]
 )

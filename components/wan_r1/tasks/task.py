@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wan_r1.config import ConfigError
 from wan_r1.tasks.families import get_family
-from wan_r1.tasks.family import BaseFamily, Shape, candidates
+from wan_r1.tasks.family import BaseFamily, Shape, TargetFamily, candidates
 from wan_r1.tasks.level import Level, Place
 from wan_r1.tasks.schema import SPLITS
 from wan_r1.tasks.textures import get_texture
@@ -40,7 +40,8 @@ class Task:
         fps: frames per second.
         level: the level.
         solution: places from start to goal.
-        trajectory: player centre (x, y) per frame, fractions of the frame, ``[F, 2]``.
+        trajectory: player centre (x, y) per frame, fractions of the frame, ``[F, 2]``; in the family `navigation` the
+            camera's pose (x, y in metres, heading in radians), ``[F, 3]``.
     """
 
     level_id: str
@@ -168,7 +169,7 @@ def make_task(
         texture=texture,
         split=split,
         index=index,
-        prompt=maker.prompt(look),
+        prompt=maker.level_prompt(level, look) if isinstance(maker, TargetFamily) else maker.prompt(look),
         first_frame=video[0],
         video=video if split != "prompts" else None,
         frames=frames,

@@ -17,17 +17,20 @@ from numpy.typing import NDArray
 from wan_r1.tasks.dataset import decode_level, decode_task
 from wan_r1.tasks.families import FAMILIES
 from wan_r1.tasks.level import Level, Place
+from wan_r1.tasks.navigation_level import NavigationLevel
 from wan_r1.tasks.render import PLAYER_DIAMETER
 from wan_r1.tasks.sokoban import SokobanSolution
 from wan_r1.tasks.textures import FOREIGN, TEXTURES
 from wan_r1.tasks.video import MediaError, decode_image, decode_video
+from wan_r1.validate_tasks.navigation_facts import NAVIGATION_FACTS, poses_of, tell_navigation
 from wan_r1.verification import verify
 
 FACTS: dict[str, str] = {
     "state_readable": "the state describes a level of the row's family",
     "level_id_true": "level_id is the hash of the level in the state",
     "goal_reachable": "a path leads from start to goal",
-    "solution_unique": "exactly one path is the shortest, by our count and by the row's",
+    "solution_unique": "exactly one path is the shortest (robots: one target answers the prompt), by our count "
+    "and by the row's",
     "solution_legal": "the solution goes from start to goal by legal steps",
     "solution_shortest": "the solution and the stated steps are as short as the shortest path",
     "pushes_fewest": "the solution makes as few pushes as any (where there are boxes to push)",
@@ -39,6 +42,7 @@ FACTS: dict[str, str] = {
     "video_begins_true": "frame 0 of the video is the first frame",
     "video_true": "every frame of the video shows the level with the player where the trajectory says (in a skin from "
     "elsewhere, as verification reads it)",
+    **NAVIGATION_FACTS,
 }
 """Each recomputed fact, in words."""
 
@@ -80,7 +84,10 @@ def row_facts(values: Mapping[str, Any], *, lossless: bool) -> dict[str, Any]:
     row = _Row()
     level = _level(row, values)
     if level is not None and _solved(row, values, level):
-        _trajectory(row, values, level)
+        if isinstance(level, NavigationLevel):
+            tell_navigation(row, values, level, _places(values["solution"], len(level.start)))
+        else:
+            _trajectory(row, values, level)
     _media(row, values, level, lossless)
     return {**row.facts, "layout_id": level.layout_id if level else None, "notes": "; ".join(row.notes)}
 
@@ -254,7 +261,11 @@ def _first_frame(row: _Row, values: Mapping[str, Any], size: tuple[int, int]) ->
 def _drawn(values: Mapping[str, Any], level: Level | None) -> NDArray[np.uint8] | None:
     """The video as we draw it; only its first frame if the trajectory is not usable; ``None`` if we cannot draw it."""
     size = values["height"]
-    if level is None or values["texture"] not in TEXTURES or values["width"] != size or size % level.canvas:
+    if level is None or values["texture"] not in TEXTURES or values["width"] != size:
+        return None
+    if isinstance(level, NavigationLevel):
+        return FAMILIES[level.family].render(level, TEXTURES[values["texture"]], poses_of(values), size)
+    if size % level.canvas:
         return None
     points = _points(values)
     usable = points is not None and bool(np.all((points >= 0) & (points <= 1)))
