@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wan_r1.config import ConfigError
 from wan_r1.tasks.draw_room import draw_room, owners_seen, rays, texels
-from wan_r1.tasks.family import DIFFICULTIES, MIN_CANVAS
+from wan_r1.tasks.family import DIFFICULTIES, BaseFamily
 from wan_r1.tasks.furniture import EXPLICIT, KINDS, WANTS
 from wan_r1.tasks.level import Place
 from wan_r1.tasks.navigation_layout import Layout, furnish
@@ -41,7 +39,7 @@ class Terms:
         seen: least share of the target that furniture and walls leave in view.
     """
 
-    efforts: tuple[float, float]
+    efforts: tuple[int, int]
     room: int
     corners: int
     aside: int
@@ -49,9 +47,9 @@ class Terms:
 
 
 TERMS = {
-    "easy": Terms(efforts=(1.2, 6.0), room=3, corners=0, aside=12, seen=0.8),
-    "medium": Terms(efforts=(2.0, 10.0), room=5, corners=1, aside=22, seen=0.6),
-    "hard": Terms(efforts=(2.8, 24.0), room=7, corners=2, aside=32, seen=0.4),
+    "easy": Terms(efforts=(1, 6), room=3, corners=0, aside=12, seen=0.8),
+    "medium": Terms(efforts=(2, 10), room=5, corners=1, aside=22, seen=0.6),
+    "hard": Terms(efforts=(3, 14), room=7, corners=2, aside=32, seen=0.4),
 }
 """The difficulties."""
 _SMALL_CANVAS = 6
@@ -66,19 +64,33 @@ _LAYOUTS, _STARTS = 600, 40
 """Floors drawn before the family is declared unable to make a level, and places of the robot tried on each."""
 
 
-class Navigation:
+class Navigation(BaseFamily[NavigationLevel]):
     """See the module."""
 
     name = "navigation"
-    smallest_canvas = MIN_CANVAS
+    narrowest = 2
+    level_type = NavigationLevel
+
+    def span(self, difficulty: str, canvas: int) -> tuple[int, int]:
+        """Least and largest effort of a way in metres."""
+        self.shortest_allowed(difficulty, canvas)
+        low, high = TERMS[difficulty].efforts
+        return low, min(high, max(low + 3, 3 * canvas // 2))
+
+    def hardest(self, difficulty: str, canvas: int) -> int:
+        """A third up the span: long ways need large floors, of which there are fewer."""
+        low, high = self.span(difficulty, canvas)
+        return low + (high - low) // 3
 
     def shortest_allowed(self, difficulty: str, canvas: int) -> int:
-        """Metres that a video must at least have room for."""
+        """Metres that a video must at least have room for; more where longer ways are asked for."""
         if difficulty not in TERMS:
             raise ConfigError(f"difficulty={difficulty!r} is unknown; allowed: {', '.join(DIFFICULTIES)}")
         if canvas < self.smallest_canvas:
             raise ConfigError(f"canvas={canvas} is too small; use at least {self.smallest_canvas} metres")
-        return TERMS[difficulty].room
+        low, high = TERMS[difficulty].efforts
+        least = low + round(self.shape.shortest * (min(high, max(low + 3, 3 * canvas // 2)) - low))
+        return max(TERMS[difficulty].room, math.ceil((least + self.narrowest) / _RESERVE))
 
     def generate(
         self, rng: np.random.Generator, difficulty: str, canvas: int, max_steps: int | None = None
@@ -100,7 +112,7 @@ class Navigation:
                 f"{self.name} levels of difficulty={difficulty!r} need room for at least {needed} metres, but "
                 f"max_steps={max_steps}; use at least {needed}, or an easier difficulty"
             )
-        low, high = TERMS[difficulty].efforts
+        low, high = self.lengths(difficulty, canvas)
         most = high if max_steps is None else min(high, _RESERVE * max_steps)
         dice = random.Random(int(rng.integers(2**63)))
         for _ in range(_LAYOUTS):
@@ -160,17 +172,6 @@ class Navigation:
             if solution.count == 1 and low <= effort_of(level, solution.path) <= most:
                 return level
         return None
-
-    def from_state(self, state: Mapping[str, Any]) -> NavigationLevel:
-        """The level that the ``state`` column describes.
-
-        Raises:
-            ValueError: if it describes none, or one of another family.
-        """
-        level = NavigationLevel.from_state(state)
-        if level.family != self.name:
-            raise ValueError(f"level state is of family {level.family!r}, not {self.name!r}")
-        return level
 
     def render(
         self, level: NavigationLevel, texture: Texture, positions: NDArray[np.floating] | None, size: int
