@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from tiny_training import EASY, tasks
 from wan_models import experts_pipeline
 
@@ -21,6 +22,14 @@ from wan_r1.video_model.weights import trainable
 CPU = torch.device("cpu")
 IN_FLOAT32 = ("time_embedder", "scale_shift_table", "norm1", "norm2", "norm3")
 """What diffusers keeps in float32 of a bfloat16 Wan."""
+
+
+@pytest.fixture(autouse=True)
+def own_precision():
+    """Accelerate keeps one precision a process; other tests have another."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="module")

@@ -66,26 +66,45 @@ def load_pipeline_folder(
     Raises:
         ModelFolderError: if the folder is no pipeline that can be trained.
     """
-    facts = check_pipeline_folder(folder, max_prompt_tokens=max_prompt_tokens)
+    check_pipeline_folder(folder, max_prompt_tokens=max_prompt_tokens)
     in_float32 = {"vae": torch.float32, "image_encoder": torch.float32}
     pipeline = WanImageToVideoPipeline.from_pretrained(folder, dtype={"default": dtype, **in_float32})
-    device = device or default_device()
+    return from_pipeline(
+        pipeline,
+        max_prompt_tokens=max_prompt_tokens,
+        device=device or default_device(),
+        gradient_checkpointing=gradient_checkpointing,
+        codec_batch=codec_batch,
+        sample_batch=sample_batch,
+    )
+
+
+def from_pipeline(
+    pipeline: WanImageToVideoPipeline,
+    *,
+    max_prompt_tokens: int,
+    device: torch.device,
+    gradient_checkpointing: bool = False,
+    codec_batch: int = 0,
+    sample_batch: int = 64,
+) -> VideoModel:
+    """A pipeline in memory as a `VideoModel`; see `load_pipeline_folder` for the arguments."""
     if device.type == "cpu":
         speed_up_normalisation(pipeline.vae)
     vae = pipeline.vae.to(device).eval().requires_grad_(False)
     given = None
-    if not facts.expand_timesteps:
-        image_encoder = pipeline.image_encoder if facts.image_tokens else None
+    if not pipeline.config.expand_timesteps:
+        image_encoder = pipeline.image_encoder if pipeline.transformer.config.image_dim is not None else None
         if image_encoder is not None:
             image_encoder = image_encoder.to(device).eval().requires_grad_(False)
         given = GivenImages(vae=vae, image_encoder=image_encoder, image_processor=pipeline.image_processor)
-    transformer = pipeline.transformer
-    if facts.boundary_ratio is not None:
-        transformer = WanExperts(pipeline.transformer, pipeline.transformer_2, facts.boundary_ratio)
+    transformer: WanTransformer3DModel | WanExperts = pipeline.transformer
+    if pipeline.config.boundary_ratio is not None:
+        transformer = WanExperts(pipeline.transformer, pipeline.transformer_2, pipeline.config.boundary_ratio)
     for component in components(transformer).values():
         if gradient_checkpointing:
             component.enable_gradient_checkpointing()
-        if dtype == torch.bfloat16:
+        if component.dtype == torch.bfloat16:
             embed_time_in_float32(component)
     return VideoModel(
         transformer=transformer.to(device),
