@@ -1,4 +1,4 @@
-"""The table of cheats: every way to cheat in tests/unit/cheats.py, by our strict rules and by VR-Bench's definitions.
+"""The table of cheats: every way to cheat in tests/unit, by our strict rules and by VR-Bench's definitions.
 
 PYTHONPATH=components python tests/benchmarks/cheats.py > tests/benchmarks/cheats.md
 """
@@ -6,33 +6,78 @@ PYTHONPATH=components python tests/benchmarks/cheats.py > tests/benchmarks/cheat
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
 
-from cheats import CHEATS, means
+import box_cheats
+import cheats
+import road_cheats
 
-FORM = "slow"
+from wan_r1.tasks.dataset import Task
+from wan_r1.verification import verify
 
 
 def main() -> None:
-    """Print the table as Markdown."""
+    """Print the tables as Markdown."""
     print("# Cheats under strict rules and under VR-Bench's definitions\n")
-    print("Means over levels of both grid families in both textures (64 px, 49 frames, 0.2 cells a frame). `reward` is")
-    print("the default reward, `half` what an honest video that stops half-way earns on the same levels. Made by")
-    print("`python tests/benchmarks/cheats.py`. VR-Bench's metrics are computed on our track.\n")
+    print(
+        "Means over the levels that a cheat fits. `reward` is the default reward, `half` what an honest video that stops"
+    )
+    print(
+        "half-way earns on the same levels. Made by `python tests/benchmarks/cheats.py`. VR-Bench's metrics are computed"
+    )
+    print("on our track. A cheat breaks a rule, has no end at rest on the goal, or is a success that is too long.")
+    _print_table(
+        "regular and trapfield, plain and night, 64 px, 49 frames, 0.2 cells a frame",
+        cheats.CHEATS,
+        lambda name: cheats.level_tasks("slow"),
+        cheats.half_way_and_stops,
+    )
+    _print_table(
+        "sokoban in three textures, 64 px, 37 frames, 0.25 cells a frame",
+        box_cheats.BOX_CHEATS,
+        lambda name: box_cheats.tasks_of("slow"),
+        box_cheats.half_way_and_stops,
+    )
+    for family in road_cheats.ROADS:
+        _print_table(
+            f"{family} in eight textures, 64 px, 49 frames, 0.5 cells a frame",
+            road_cheats.ROAD_CHEATS,
+            lambda name, family=family: (
+                road_cheats.hiding_tasks(family)
+                if name == "drawn_over_what_hides_it"
+                else road_cheats.some_tasks(family, "64 px", 2)[::3]
+            ),
+            road_cheats.half_way_and_stops,
+        )
+
+
+def _print_table(
+    title: str,
+    table: dict[str, cheats.Cheat],
+    levels: Callable[[str], Sequence[Task]],
+    half: Callable[[Task], np.ndarray],
+) -> None:
+    print(f"\n## {title[0].upper()}{title[1:]}\n")
     print("| cheat | breaks | videos | EM | SR | PR | MF | reward | half | VR-Bench EM | SR | PR | MF |")
     print("| --- | --- | ---: |" + " ---: |" * 10)
-    fooled = []
-    for name, cheat in CHEATS.items():
-        row = means(name, FORM)
+    rows, fooled, ours = 0, 0, 0
+    for name, cheat in table.items():
+        made = [(task, cheat.make(task)) for task in levels(name)]
+        made = [(task, video) for task, video in made if video is not None]
+        if not made:
+            continue
+        tasks, videos = [task for task, _ in made], np.stack([video for _, video in made])
+        row = cheats.mean_scores(tasks, videos, verify(videos, tasks, vr_bench=True), half)
         strict = " | ".join(f"{row[key]:.2f}" for key in ("em", "sr", "pr", "mf", "reward", "half"))
         theirs = " | ".join(f"{row[f'vr_bench_{key}']:.2f}" for key in ("em", "sr", "pr", "mf"))
-        print(f"| {name.replace('_', ' ')} | {cheat.breaks} | {row['videos']:.0f} | {strict} | {theirs} |")
-        if row["vr_bench_em"] > 0:
-            fooled.append((name, row["em"]))
-    ours = sum(em > 0 for _, em in fooled)
-    print(f"\n{len(CHEATS)} cheats; VR-Bench's exact match accepts {len(fooled)} of them at least once, ours {ours}.")
+        print(f"| {name.replace('_', ' ')} | {cheat.breaks} | {row['videos']:.0f} | {strict} | {theirs} |", flush=True)
+        rows, fooled, ours = rows + 1, fooled + (row["vr_bench_em"] > 0), ours + (row["em"] > 0)
+    print(f"\n{rows} cheats; VR-Bench's exact match accepts {fooled} of them at least once, ours {ours}.")
 
 
 if __name__ == "__main__":

@@ -541,9 +541,13 @@ COLUMNS = ("em", "sr", "pr", "mf", "vr_bench_em", "vr_bench_sr", "vr_bench_pr", 
 
 def means(name: str, form: str) -> dict[str, float]:
     """Means of a cheat's metrics over the levels it fits, its reward and that of the honest half solutions."""
-    tasks, videos, verdicts = cheated(name, form)
+    return mean_scores(*cheated(name, form), half_way_and_stops)
+
+
+def mean_scores(tasks, videos, verdicts, half: Callable[[Task], Video]) -> dict[str, float]:
+    """The same of videos of any family; ``half`` makes an honest half solution."""
     found = {column: float(np.mean([getattr(verdict, column) for verdict in verdicts])) for column in COLUMNS}
-    halves = np.stack([half_way_and_stops(task) for task in tasks])
+    halves = np.stack([half(task) for task in tasks])
     return found | {
         "videos": len(tasks),
         "reward": float(rewards(tasks, videos, verdicts).mean()),

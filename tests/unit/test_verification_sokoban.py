@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import cv2
 import numpy as np
 import pytest
+from box_cheats import BOX_CHEATS, TINY, boxes_glide_by_themselves, half_way_and_stops, tasks_of, true_boxes
+from cheats import RULE, rewards
 
-from wan_r1.tasks.dataset import Task, make_task
-from wan_r1.tasks.family import DIFFICULTIES
-from wan_r1.tasks.render import draw_player
+from wan_r1.tasks.dataset import make_task
 from wan_r1.tasks.sokoban import place_cells, push_along
-from wan_r1.tasks.sokoban_drawing import draw_boxes, draw_store
-from wan_r1.tasks.textures import TEXTURES
 from wan_r1.verification import verify
 from wan_r1.verification.verdict import VIOLATIONS
-
-TINY = {"size": 32, "canvas": 4, "frames": 9, "steps_per_frame": 1.0}
-SLOW = {"size": 64, "canvas": 4, "frames": 37, "steps_per_frame": 0.25}
-
-
-@functools.cache
-def tasks_of(form: str) -> tuple[Task, ...]:
-    shape = {"tiny": TINY, "slow": SLOW}[form]
-    looks = sorted(TEXTURES) if form == "tiny" else ("brick", "night", "plain")
-    return tuple(
-        make_task("sokoban", difficulty, look, seed=5, split="test", index=0, **shape)
-        for difficulty in DIFFICULTIES
-        for look in looks
-    )
 
 
 def noisy(video: np.ndarray) -> np.ndarray:
@@ -66,144 +49,30 @@ def test_a_box_at_the_frames_edge_teaches_how_others_look(look: str) -> None:
     assert verdict.em and verdict.violations == ()
 
 
-# Ways to cheat: the player's and the boxes' places, [F, 2] and [F, boxes, 2], or a whole video.
-
-
-def draw(task: Task, player: np.ndarray, boxes: np.ndarray, store: np.ndarray | None = None) -> np.ndarray:
-    look, cell = TEXTURES[task.texture], task.height // task.level.canvas
-    behind = draw_store(task.level, look, task.height) if store is None else store
-    return draw_boxes(draw_player(behind, player, look.player, cell), boxes, look, cell)
-
-
-def true_boxes(task: Task) -> np.ndarray:
-    return push_along(task.level, task.trajectory)
-
-
-def still(task: Task) -> np.ndarray:
-    return np.repeat(task.trajectory[:1], task.frames, axis=0)
-
-
-def boxes_glide_by_themselves(task: Task) -> np.ndarray:
-    return draw(task, still(task), true_boxes(task))
-
-
-def boxes_never_move(task: Task) -> np.ndarray:
-    return draw(task, task.trajectory, np.repeat(true_boxes(task)[:1], task.frames, axis=0))
-
-
-def boxes_jump_home_at_the_end(task: Task) -> np.ndarray:
-    boxes = np.repeat(true_boxes(task)[:1], task.frames, axis=0)
-    boxes[-3:] = true_boxes(task)[-1]
-    return draw(task, task.trajectory, boxes)
-
-
-def boxes_go_straight_home(task: Task) -> np.ndarray:
-    ends, share = true_boxes(task), np.linspace(0, 1, task.frames)[:, None, None]
-    return draw(task, task.trajectory, ends[:1] + share**0.5 * (ends[-1:] - ends[:1]))
-
-
-def a_box_is_pulled_back_and_home_again(task: Task) -> np.ndarray:
-    """The player walks away from the goal with the last box behind it, and brings it back."""
-    frames, middle = task.frames, task.frames // 2
-    order = np.concatenate([np.arange(middle + 1), np.arange(middle, 2 * middle - frames + 1, -1)])[:frames]
-    return draw(task, task.trajectory[order], true_boxes(task)[order])
-
-
-def a_second_box_waits_on_a_target(task: Task) -> np.ndarray:
-    extra = np.repeat(true_boxes(task)[-1:, :1], task.frames, axis=0)
-    first = np.repeat(true_boxes(task)[:1], task.frames, axis=0)
-    return draw(task, still(task), np.concatenate([first, extra], axis=1))
-
-
-def a_box_vanishes(task: Task) -> np.ndarray:
-    boxes = true_boxes(task)
-    boxes[task.frames // 2 :, 0] = -1
-    return draw(task, task.trajectory, np.where(boxes < 0, -0.2, boxes))
-
-
-def targets_come_to_the_boxes(task: Task) -> np.ndarray:
-    look = TEXTURES[task.texture]
-    moved = type(task.level)(**{**vars_of(task.level), "targets": task.level.boxes})
-    video = draw(task, still(task), np.repeat(true_boxes(task)[:1], task.frames, axis=0))
-    boxes = np.repeat(true_boxes(task)[:1], task.frames - 1, axis=0)
-    video[1:] = draw(task, still(task)[1:], boxes, draw_store(moved, look, task.height))
-    return video
-
-
-def vars_of(level) -> dict:
-    return {name: getattr(level, name) for name in level.__dataclass_fields__}
-
-
-def frozen(task: Task) -> np.ndarray:
-    return np.repeat(task.first_frame[None], task.frames, axis=0)
-
-
-def reversed_in_time(task: Task) -> np.ndarray:
-    return task.video[::-1].copy()
-
-
-def solved_from_the_second_frame_on(task: Task) -> np.ndarray:
-    return np.concatenate([task.video[:1], np.repeat(task.video[-1:], task.frames - 1, axis=0)])
-
-
-def half_way(task: Task) -> np.ndarray:
-    """It stops a move before the end."""
-    video = task.video.copy()
-    stop = int((len(task.solution) - 2) / speed(task))
-    video[stop:] = video[stop]
-    return video
-
-
-def speed(task: Task) -> float:
-    return float(np.abs(np.diff(task.trajectory, axis=0)).sum(1).max() * task.level.canvas)
-
-
-def a_second_player(task: Task) -> np.ndarray:
-    look, cell = TEXTURES[task.texture], task.height // task.level.canvas
-    free = set(place_cells(task.level.start)) | set(task.level.targets)
-    path = {cell for place in task.solution for cell in place_cells(place)}
-    board = [(r, c) for r in range(task.level.rows) for c in range(task.level.columns)]
-    spare = [cell for cell in board if task.level.is_free(cell) and cell not in free | path]
-    if not spare:
-        return frozen(task)
-    place = np.array([task.level.center(spare[0])])
-    return np.stack([draw_player(frame, place, look.player, cell)[0] for frame in task.video])
-
-
-def walls_are_gone(task: Task) -> np.ndarray:
-    empty = type(task.level)(**{**vars_of(task.level), "blocked": ()})
-    if not task.level.blocked:
-        return frozen(task)
-    store = draw_store(empty, TEXTURES[task.texture], task.height)
-    return np.concatenate([task.video[:1], draw(task, task.trajectory, true_boxes(task), store)[1:]])
-
-
-CHEATS = [
-    boxes_glide_by_themselves,
-    boxes_never_move,
-    boxes_jump_home_at_the_end,
-    boxes_go_straight_home,
-    a_box_is_pulled_back_and_home_again,
-    a_second_box_waits_on_a_target,
-    a_box_vanishes,
-    targets_come_to_the_boxes,
-    frozen,
-    reversed_in_time,
-    solved_from_the_second_frame_on,
-    half_way,
-    a_second_player,
-    walls_are_gone,
-]
+def test_there_are_enough_cheats() -> None:
+    assert sum(any(cheat.make(task) is not None for task in tasks_of("slow")) for cheat in BOX_CHEATS.values()) >= 30
 
 
 @pytest.mark.parametrize("form", ["tiny", "slow"])
-@pytest.mark.parametrize("cheat", CHEATS, ids=lambda cheat: cheat.__name__)
-def test_no_cheat_is_a_solution(cheat: Callable, form: str) -> None:
+@pytest.mark.parametrize("name", BOX_CHEATS)
+def test_no_cheat_is_a_solution(name: str, form: str) -> None:
     tasks = [task for task in tasks_of(form) if task.texture in ("brick", "night", "plain")]
-    verdicts = verify([cheat(task) for task in tasks], tasks)
+    made = [(task, BOX_CHEATS[name].make(task)) for task in tasks]
+    made = [(task, video) for task, video in made if video is not None]
+    assert len(made) >= 2, "the cheat fits too few levels to mean anything"
+    tasks, videos = [task for task, _ in made], np.stack([video for _, video in made])
+    verdicts = verify(videos, tasks)
     assert [verdict.error for verdict in verdicts if verdict.error] == []
-    assert [task.difficulty for task, verdict in zip(tasks, verdicts, strict=True) if verdict.em or verdict.sr] == []
+    who = [(task.difficulty, task.texture) for task in tasks]
+    assert [at for at, verdict in zip(who, verdicts, strict=True) if verdict.em or verdict.sr] == []
     assert all(violation.kind in VIOLATIONS for verdict in verdicts for violation in verdict.violations)
+    if BOX_CHEATS[name].breaks == RULE:
+        assert [at for at, verdict in zip(who, verdicts, strict=True) if verdict.kept_rules] == []
+        halves = np.stack([half_way_and_stops(task) for task in tasks])
+        honest = rewards(tasks, halves, verify(halves, tasks))
+        assert (rewards(tasks, videos, verdicts) < honest).all()
+    else:
+        assert [at for at, verdict in zip(who, verdicts, strict=True) if not verdict.kept_rules] == []
 
 
 def test_a_box_that_moves_by_itself_is_told_with_its_frame_and_place() -> None:

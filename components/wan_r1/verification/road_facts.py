@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import cv2
 import numpy as np
 
 from wan_r1.verification.appearance import MOST_BLUR
@@ -88,26 +89,31 @@ def _look_behind(
     part = whole * scene.veils[:, None]
     energy, energy_whole = ((each**2).sum((1, 2, 3)).clip(1) for each in (part, whole))
     shown = scene.veils * (opacity > 0.1)
-    coverable = points[visible < COVERED]
+    coverable = visible < COVERED
     for f in range(len(seen)):
-        if seen[f] and np.hypot(*(coverable - position[f]).T).min() > cell:
-            continue
-        here = np.moveaxis(difference[f][:, *place], 0, 1) * inside[:, None]
-        match = (here * part).sum((1, 2, 3))
-        power = (here**2 * shown[:, None]).sum((1, 2, 3))
-        alike = (match >= rules.present * energy) & (match**2 >= rules.likeness**2 * energy * power)
-        gain = np.where(alike & (visible >= HIDDEN), match * (match / energy).clip(0, 1), 0)
+        # All samples where it is lost; else only those that count, which are few.
+        near = np.arange(len(points))
         if seen[f]:
-            gain *= np.hypot(*(points - position[f]).T) <= cell
-            match_whole = (here * whole).sum((1, 2, 3))
-            on_top = match_whole * (match_whole / energy_whole).clip(0, 1) * (visible <= 1 - _LEAST_COVERED)
-            on_top *= (match_whole >= rules.present * energy_whole) & (np.hypot(*(points - position[f]).T) <= cell / 2)
+            away = np.hypot(*(points - position[f]).T)
+            if away[coverable].min() > cell:
+                continue
+            near = np.flatnonzero(away <= cell)
+            away = away[near]
+        here = np.moveaxis(difference[f][:, place[0][near], place[1][near]], 0, 1) * inside[near, None]
+        match = (here * part[near]).sum((1, 2, 3))
+        power = (here**2 * shown[near, None]).sum((1, 2, 3))
+        alike = (match >= rules.present * energy[near]) & (match**2 >= rules.likeness**2 * energy[near] * power)
+        gain = np.where(alike & (visible[near] >= HIDDEN), match * (match / energy[near]).clip(0, 1), 0)
+        if seen[f]:
+            match_whole = (here * whole[near]).sum((1, 2, 3))
+            on_top = match_whole * (match_whole / energy_whole[near]).clip(0, 1) * (visible[near] <= 1 - _LEAST_COVERED)
+            on_top *= (match_whole >= rules.present * energy_whole[near]) & (away <= cell / 2)
             if on_top.max() > _SHINES * gain.max():
                 through[f] = True
                 continue
         best = int(gain.argmax())
-        if gain[best] > 0 and (visible[best] < COVERED or not seen[f]):
-            position[f], seen[f] = points[best], True
+        if gain[best] > 0 and (visible[near[best]] < COVERED or not seen[f]):
+            position[f], seen[f] = points[near[best]], True
     hidden = _hidden(position / np.float32(cell), seen, scene, speed, rules)
     return replace(tracks, position=position[None], seen=seen[None], hidden=hidden[None]), through
 
@@ -131,12 +137,19 @@ def _changed_regions(
 ) -> np.ndarray:
     """Regions [F, K] that lost their contrast, or whose colour changed in another way, away from the player."""
     frames, _, height, width = difference.shape
-    rows, columns = np.arange(height, dtype=np.float32) + 0.5, np.arange(width, dtype=np.float32) + 0.5
+    flat = np.empty((frames, 4, height, width), np.float32)
+    flat[:, :3], flat[:, 3] = difference, 1
     # nan compares as False: without a player everything counts
-    near = (rows - position[:, 1:2])[:, :, None] ** 2 + (columns - position[:, 0:1])[:, None, :] ** 2 < radius**2
-    away = (~near).astype(np.float32)
-    flat = np.concatenate([difference * away[:, None], away[:, None]], axis=1).reshape(frames * 4, -1)
-    sums = np.asarray(scene.members @ flat.T).T.reshape(frames, 4, -1)
+    reach = int(np.ceil(radius)) + 1
+    for f in np.flatnonzero(~np.isnan(position[:, 0])):
+        x, y = position[f]
+        left, top = max(int(x) - reach, 0), max(int(y) - reach, 0)
+        window = flat[f, :, top : int(y) + reach + 1, left : int(x) + reach + 1]
+        rows, columns = (np.arange(n, dtype=np.float32) + np.float32(0.5) for n in window.shape[1:])
+        near = (rows + top - y)[:, None] ** 2 + (columns + left - x)[None] ** 2 < radius**2
+        window *= ~near
+    # OpenCV's transpose goes block by block; numpy's copy of the transposed takes several times as long.
+    sums = np.asarray(scene.members @ cv2.transpose(flat.reshape(frames * 4, -1))).T.reshape(frames, 4, -1)
     total = np.asarray(scene.members.sum(1)).ravel()
     use = sums[:, 3] >= np.maximum(_LEAST_SEEN * total, _FEWEST_SEEN)
     means = np.moveaxis(sums[:, :3] / np.maximum(sums[:, 3:], 1), 1, -1)
@@ -152,6 +165,14 @@ def _changed_regions(
     lost_beside_blur, rest = split(sharp, solid, -np.inf, np.inf)
     changed = (lost < rules.wall_opacity - 1) & (lost_beside_blur < -_FADED_BESIDE_BLUR)
     changed |= (sharp**2).sum(-1) > rules.patch_tolerance**2
+    for f, k in np.argwhere(changed & use & (sums[:, 3] < total)):
+        # Blur does not do the same to every part of a region: what is beside the player is compared with that part.
+        member = scene.members.indices[scene.members.indptr[k] : scene.members.indptr[k + 1]]
+        seen = member[flat[f, 3].ravel()[member] > 0]
+        _, left = split(means[f, k][None], scene.leak.reshape(3, -1)[:, seen].mean(1)[None], 0.0, MOST_BLUR)
+        beside_blur, _ = split(left, solid[k][None], -np.inf, np.inf)
+        faded = lost[f, k] < rules.wall_opacity - 1 and beside_blur[0] < -_FADED_BESIDE_BLUR
+        changed[f, k] = faded or (left**2).sum() > rules.patch_tolerance**2
     for kind in set(scene.kinds):
         own = np.array([name == kind for name in scene.kinds])
         counted = (use & own)[..., None]

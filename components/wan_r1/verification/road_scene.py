@@ -23,6 +23,8 @@ _TILE = 1.0
 """Side of the tiles in which regions are compared, in cells."""
 _FEWEST = 9
 """Fewest pixels of a region that is compared."""
+_BESIDE = 0.4
+"""Distance from a ladder, in cells, within which what is behind it is seen beside it."""
 COVERED = 0.98
 """Where less of the player than this is visible it counts as partly covered."""
 _AROUND = 1.0
@@ -271,6 +273,13 @@ def _compared_regions(
     outside = np.median(means[sorts == "outside_changed"], axis=0)
     inside = np.median(means[sorts == "floor_changed"], axis=0)
     rival = np.where((sorts == "floor_changed")[:, None], outside, inside)
+    floor = np.isin(regions.labels, [label for label, kind in enumerate(regions.kinds) if kind == "floor_changed"])
+    for number in np.flatnonzero(sorts == "ladder_changed"):
+        # An erased ladder shows the side of the cube behind it, which is beside it too.
+        own = members[number].toarray().reshape(side, side).astype(np.uint8)
+        around = (cv2.dilate(own, np.ones((2 * round(_BESIDE * cell) + 1,) * 2, np.uint8)) > own) & floor
+        if around.sum() >= _FEWEST:
+            rival[number] = background[around].mean(0)
     return {
         "members": members,
         "kinds": kinds,
