@@ -24,13 +24,11 @@ from wan_r1.verification import verify
 def main() -> None:
     """Print the tables as Markdown."""
     print("# Cheats under strict rules and under VR-Bench's definitions\n")
+    print("Means over the levels that a cheat fits. `reward` is the default reward, `half` what an honest video that")
     print(
-        "Means over the levels that a cheat fits. `reward` is the default reward, `half` what an honest video that stops"
+        "stops half-way earns on the same levels. Made by `python tests/benchmarks/cheats.py`. VR-Bench's metrics are"
     )
-    print(
-        "half-way earns on the same levels. Made by `python tests/benchmarks/cheats.py`. VR-Bench's metrics are computed"
-    )
-    print("on our track. A cheat breaks a rule, has no end at rest on the goal, or is a success that is too long.")
+    print("computed on our track. A cheat breaks a rule, does not end at rest on the goal, or takes too long a way.")
     _print_table(
         "regular and trapfield, plain and night, 64 px, 49 frames, 0.2 cells a frame",
         cheats.CHEATS,

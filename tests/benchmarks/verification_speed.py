@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from wan_r1.tasks.dataset import Task, make_task
+from wan_r1.tasks.families import FAMILIES
 from wan_r1.verification import verify
 
 FORMS = {
@@ -23,6 +24,9 @@ FORMS = {
     "81 x 512 px, 8 cells": ({"size": 512, "canvas": 8, "frames": 81, "steps_per_frame": 0.5}, 1, 60.0),
     "81 x 512 px, 16 cells": ({"size": 512, "canvas": 16, "frames": 81, "steps_per_frame": 1.0}, 1, 60.0),
     "81 x 512 px, 16 cells, noise": ({"size": 512, "canvas": 16, "frames": 81, "steps_per_frame": 1.0}, 1, None),
+    "81 x 512 px, 16 cells, irregular": ({"size": 512, "canvas": 16, "frames": 81, "steps_per_frame": 0.5}, 1, 60.0),
+    "81 x 512 px, 16 cells, maze3d": ({"size": 512, "canvas": 16, "frames": 81, "steps_per_frame": 0.5}, 1, 60.0),
+    "81 x 512 px, 8 cells, sokoban": ({"size": 512, "canvas": 8, "frames": 81, "steps_per_frame": 0.5}, 1, 60.0),
 }
 """Form of the level, videos in a batch, and the most milliseconds a video that are allowed."""
 RUNS = 3
@@ -37,7 +41,7 @@ def main() -> None:
     print("| videos | verification, ms | allowed, ms | videos/s | CSRT, ms | CSRT / verification |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for name, (form, batch, allowed) in FORMS.items():
-        tasks = [_task(index, form) for index in range(min(batch, 8))]
+        tasks = [_task(name, index, form) for index in range(min(batch, 8))]
         tasks = [tasks[i % len(tasks)] for i in range(batch)]
         videos = np.stack([task.video for task in tasks])
         if "noise" in name:
@@ -52,8 +56,10 @@ def main() -> None:
         print(f"| {name} | {ours:.2f} | {limit} | {1000 / ours:.0f} | {theirs} | {ratio} |", flush=True)
 
 
-def _task(index: int, form: dict) -> Task:
-    family = ("regular", "trapfield")[index % 2]
+def _task(name: str, index: int, form: dict) -> Task:
+    """A hard level of the family that the name ends with, else of the grids in turn."""
+    last = name.rsplit(" ", 1)[-1]
+    family = last if last in FAMILIES else ("regular", "trapfield")[index % 2]
     return make_task(family, "hard", "plain", seed=1, split="test", index=index, **form)
 
 
@@ -69,7 +75,7 @@ def _csrt(video: np.ndarray, task: Task) -> float | None:
         return None
     frames = [np.ascontiguousarray(frame[..., ::-1]) for frame in video]
     side = task.level.cell_size * task.width
-    x, y = (value * task.width - side / 2 for value in task.level.center(task.level.start))
+    x, y = (value * task.width - side / 2 for value in task.trajectory[0])
 
     def follow() -> None:
         tracker = cv2.TrackerCSRT_create()
