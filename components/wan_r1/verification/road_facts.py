@@ -169,10 +169,10 @@ def _changed_regions(
         # Blur does not do the same to every part of a region: what is beside the player is compared with that part.
         member = scene.members.indices[scene.members.indptr[k] : scene.members.indptr[k + 1]]
         seen = member[flat[f, 3].ravel()[member] > 0]
-        _, left = split(means[f, k][None], scene.leak.reshape(3, -1)[:, seen].mean(1)[None], 0.0, MOST_BLUR)
-        beside_blur, _ = split(left, solid[k][None], -np.inf, np.inf)
+        _, unblurred = split(means[f, k][None], scene.leak.reshape(3, -1)[:, seen].mean(1)[None], 0.0, MOST_BLUR)
+        beside_blur, _ = split(unblurred, solid[k][None], -np.inf, np.inf)
         faded = lost[f, k] < rules.wall_opacity - 1 and beside_blur[0] < -_FADED_BESIDE_BLUR
-        changed[f, k] = faded or (left**2).sum() > rules.patch_tolerance**2
+        changed[f, k] = faded or (unblurred**2).sum() > rules.patch_tolerance**2
     for kind in set(scene.kinds):
         own = np.array([name == kind for name in scene.kinds])
         counted = (use & own)[..., None]

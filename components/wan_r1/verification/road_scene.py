@@ -274,12 +274,12 @@ def _compared_regions(
     inside = np.median(means[sorts == "floor_changed"], axis=0)
     rival = np.where((sorts == "floor_changed")[:, None], outside, inside)
     floor = np.isin(regions.labels, [label for label, kind in enumerate(regions.kinds) if kind == "floor_changed"])
-    for number in np.flatnonzero(sorts == "ladder_changed"):
+    for ladder in np.flatnonzero(sorts == "ladder_changed"):
         # An erased ladder shows the side of the cube behind it, which is beside it too.
-        own = members[number].toarray().reshape(side, side).astype(np.uint8)
+        own = members[ladder].toarray().reshape(side, side).astype(np.uint8)
         around = (cv2.dilate(own, np.ones((2 * round(_BESIDE * cell) + 1,) * 2, np.uint8)) > own) & floor
         if around.sum() >= _FEWEST:
-            rival[number] = background[around].mean(0)
+            rival[ladder] = background[around].mean(0)
     return {
         "members": members,
         "kinds": kinds,
