@@ -16,7 +16,10 @@ class PrepareModelConfig(StageConfig):
     PREFIX: ClassVar[str] = "model_"
 
     source: str = "tiny"
-    """`tiny`, a local folder, an `s3://` URI, or a hub id such as `Wan-AI/Wan2.2-TI2V-5B-Diffusers`."""
+    """`tiny`, `small` (with model_codec), a local folder, an `s3://` URI, or a hub id such as
+    `Wan-AI/Wan2.2-TI2V-5B-Diffusers`."""
+    codec: str = ""
+    """Folder or `s3://` URI of a `small` model's codec; `python -m wan_r1.prepare_model.train_small_codec` makes it."""
     frames: int = 81
     """Frames of the videos the model is used for, 4k + 1."""
     max_prompt_tokens: int = 512
@@ -37,6 +40,12 @@ class PrepareModelConfig(StageConfig):
     def validate(self) -> None:
         """Check ranges."""
         self.require("source", bool(self.source.strip()), "tiny, a local folder, an s3:// URI or a hub id (owner/name)")
+        self.require(
+            "codec",
+            bool(self.codec) == (self.source == "small"),
+            "the folder of a trained codec with model_source=small (python -m wan_r1.prepare_model.train_small_codec "
+            "--output FOLDER makes one), nothing with another source",
+        )
         self.require("frames", self.frames >= 1 and self.frames % 4 == 1, "4k + 1 frames, such as 9, 49 or 81")
         self.require("max_prompt_tokens", 1 <= self.max_prompt_tokens <= 512, "a whole number from 1 to 512")
         self.require_choice("weights", ("fp32", "bf16"))

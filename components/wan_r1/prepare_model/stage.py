@@ -68,6 +68,13 @@ def _local_folder(config: PrepareModelConfig, scratch: Path, progress: Progress)
         folder = scratch / "tiny"
         tiny_pipeline(config.seed).save_pretrained(folder)
         return folder
+    if config.source == "small":
+        from wan_r1.video_model.tiny import small_pipeline
+
+        progress.note("building a small Wan")
+        folder = scratch / "small"
+        small_pipeline(config.seed, _codec_folder(config.codec, scratch)).save_pretrained(folder)
+        return folder
     path = Path(config.source).expanduser()
     if path.exists() or config.source.startswith(("/", ".", "~")) or config.source.count("/") != 1:
         check_pipeline_folder(path, max_prompt_tokens=config.max_prompt_tokens)
@@ -84,6 +91,20 @@ def _local_folder(config: PrepareModelConfig, scratch: Path, progress: Progress)
             "a folder, an s3:// URI, or a hub id such as Wan-AI/Wan2.2-TI2V-5B-Diffusers (with HF_TOKEN if it is gated)"
         ) from error
     check_pipeline_folder(folder, max_prompt_tokens=config.max_prompt_tokens)
+    return folder
+
+
+def _codec_folder(uri: str, scratch: Path) -> Path:
+    """A local folder of a trained codec."""
+    folder = locations.local_path(uri)
+    if locations.is_s3(uri):
+        folder = scratch / "codec"
+        locations.download_folder(uri, folder)
+    if not (folder / "config.json").is_file():
+        raise ModelFolderError(
+            f"model_codec={uri!r} has no config.json; expected the folder that python -m "
+            "wan_r1.prepare_model.train_small_codec writes"
+        )
     return folder
 
 

@@ -18,7 +18,9 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +34,7 @@ from wan_r1.tasks.textures import TEXTURES
 from wan_r1.video_model.codec import speed_up_normalisation
 from wan_r1.video_model.tiny import CODEC
 
-SIZE, FRAMES, CANVAS, CHANNELS = 32, 9, 4, 4
+SIZE, FRAMES, CANVAS = 32, 9, 4
 CODEC_FAMILIES, CODEC_TEXTURES = ("regular", "trapfield"), ("plain", "night")
 
 
@@ -146,6 +148,10 @@ def train(
     learning_rate: float = 3e-3,
     batch: int = 12,
     clips: int = 4096,
+    config: dict[str, Any] = CODEC,
+    make_clips: Callable[[int, int], tuple[np.ndarray, np.ndarray]] = training_clips,
+    name: str = "wan-r1/tiny",
+    device: str = "cpu",
 ) -> AutoencoderKLWan:
     """Train for ``steps`` and save the codec with measured latent statistics.
 
@@ -158,14 +164,19 @@ def train(
         learning_rate: AdamW's highest.
         batch: clips a step.
         clips: different clips.
+        config: of the codec.
+        make_clips: makes clips and the weights of their pixels from their number and a seed.
+        name: of the codec in its own config.
+        device: where to train.
     """
     torch.manual_seed(seed)
     if start:
         codec = AutoencoderKLWan.from_pretrained(start)
     else:
-        codec = AutoencoderKLWan(**CODEC, latents_mean=[0.0] * CHANNELS, latents_std=[1.0] * CHANNELS)
-    speed_up_normalisation(codec)
-    data, weights = (torch.from_numpy(array) for array in training_clips(clips, seed))
+        channels = config["z_dim"]
+        codec = AutoencoderKLWan(**config, latents_mean=[0.0] * channels, latents_std=[1.0] * channels)
+    speed_up_normalisation(codec.to(device))
+    data, weights = (torch.from_numpy(array) for array in make_clips(clips, seed))
     optimizer = torch.optim.AdamW(codec.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
     averages: dict[str, torch.Tensor] = {}
     begin = time.process_time()
@@ -174,12 +185,12 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * min(1.0, step / 50) * (1 - spent) + 2e-5
         chosen = torch.randint(len(data), (batch,))
-        frames = data[chosen].permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+        frames = data[chosen].to(device).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
         posterior = codec.encode(frames).latent_dist
         mode = posterior.mode()
         latents = mode + 0.03 * torch.randn_like(mode)
         difference = decode_unclamped(codec, latents) - frames
-        weight = weights[chosen][:, None]
+        weight = weights[chosen][:, None].to(device)
         loss = ((difference.abs() + 2 * difference**2) * weight).mean() + 1e-5 * (latents**2).mean()
         rest = (mode[:, :, 1:] ** 2 * _unchanged(frames, mode.shape)).mean()
         loss = loss + still * rest
@@ -199,7 +210,7 @@ def train(
             )
     codec.load_state_dict(averages)
     # A name instead of the folder that the training started from.
-    codec.register_to_config(_name_or_path="wan-r1/tiny", **_latent_statistics(codec, data[:512]))
+    codec.register_to_config(_name_or_path=name, **_latent_statistics(codec, data[:512]))
     codec.save_pretrained(output)
     return codec
 
@@ -214,7 +225,10 @@ def _unchanged(frames: torch.Tensor, shape: torch.Size) -> torch.Tensor:
 @torch.no_grad()
 def _latent_statistics(codec: AutoencoderKLWan, clips: torch.Tensor) -> dict[str, list[float]]:
     latents = torch.cat(
-        [codec.encode(part.permute(0, 4, 1, 2, 3).float() / 127.5 - 1).latent_dist.mode() for part in clips.split(32)]
+        [
+            codec.encode(part.to(codec.device).permute(0, 4, 1, 2, 3).float() / 127.5 - 1).latent_dist.mode().cpu()
+            for part in clips.split(32)
+        ]
     )
     return {
         "latents_mean": [round(value, 5) for value in latents.mean((0, 2, 3, 4)).tolist()],

@@ -57,6 +57,30 @@ TRANSFORMER: dict[str, Any] = {
     "qk_norm": "rms_norm_across_heads",
 }
 
+SMALL_CODEC: dict[str, Any] = {
+    **CODEC,
+    "base_dim": 16,
+    "z_dim": 16,
+    "in_channels": 12,
+    "out_channels": 12,
+    "patch_size": 2,
+    "scale_factor_spatial": 8,
+}
+"""The preset `small`'s: 8 x 8 pixels and 4 frames into 16 channels, so that a token is a cell of 16 x 16 pixels. Its
+weights do not ship; ``python -m wan_r1.prepare_model.train_small_codec`` makes them."""
+
+SMALL_TRANSFORMER: dict[str, Any] = {
+    **TRANSFORMER,
+    "num_attention_heads": 8,
+    "attention_head_dim": 64,
+    "in_channels": 16,
+    "out_channels": 16,
+    "freq_dim": 256,
+    "ffn_dim": 2048,
+    "num_layers": 12,
+}
+"""54 million parameters."""
+
 TEXT_ENCODER: dict[str, Any] = {
     "d_model": 32,
     "d_kv": 8,
@@ -87,15 +111,29 @@ def tiny_pipeline(seed: int) -> WanImageToVideoPipeline:
     Args:
         seed: seed of the transformer's and the text encoder's weights.
     """
+    return _pipeline(seed, TRANSFORMER, tiny_codec())
+
+
+def small_pipeline(seed: int, codec: Path) -> WanImageToVideoPipeline:
+    """The preset `small`'s pipeline: the tiny one's text encoder, a larger transformer, and a codec of its own.
+
+    Args:
+        seed: seed of the transformer's and the text encoder's weights.
+        codec: folder of the trained codec.
+    """
+    return _pipeline(seed, SMALL_TRANSFORMER, AutoencoderKLWan.from_pretrained(codec))
+
+
+def _pipeline(seed: int, config: dict[str, Any], codec: AutoencoderKLWan) -> WanImageToVideoPipeline:
     tokenizer = PreTrainedTokenizerFast.from_pretrained(assets() / "tokenizer")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        transformer = WanTransformer3DModel(**TRANSFORMER)
+        transformer = WanTransformer3DModel(**config)
         text_encoder = UMT5EncoderModel(UMT5Config(vocab_size=len(tokenizer), pad_token_id=0, **TEXT_ENCODER))
     return WanImageToVideoPipeline(
         tokenizer=tokenizer,
         text_encoder=text_encoder.eval(),
-        vae=tiny_codec(),
+        vae=codec,
         transformer=transformer,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT),
         expand_timesteps=True,
