@@ -21,7 +21,8 @@ def _lines(repository: Path, kind: str) -> list[str]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_base_and_the_indexes_are_arguments(repository: Path, kind: str) -> None:
     lines = _lines(repository, kind)
-    assert {line for line in lines if line.startswith("FROM")} == {"FROM ${BASE} AS build", "FROM ${BASE}"}
+    bases = {"FROM ${BASE} AS dependencies", "FROM dependencies AS package", "FROM ${BASE}"}
+    assert {line for line in lines if line.startswith("FROM")} == bases
     arguments = {line.removeprefix("ARG ").partition("=")[0] for line in lines if line.startswith("ARG ")}
     assert {"BASE", "PIP_INDEX", "TORCH_INDEX", "GIT_COMMIT", "VERSION"} <= arguments
     # A secret of the build stands in no layer; a copied file or an argument would.
@@ -48,11 +49,13 @@ def test_the_last_stage_is_labelled_not_roots_and_installs_nothing(repository: P
 @pytest.mark.parametrize("kind", KINDS)
 def test_dependencies_have_a_layer_of_their_own(repository: Path, kind: str) -> None:
     lines = _lines(repository, kind)
-    steps = [line for line in lines if line.startswith(("COPY", "RUN"))]
-    install = next(place for place, line in enumerate(steps) if "--requirement /build/requirements.lock" in line)
-    source = next(place for place, line in enumerate(steps) if "components" in line)
-    assert install < source
-    assert "--no-deps" in steps[-2]
+    package = lines.index("FROM dependencies AS package")
+    last = lines.index("FROM ${BASE}")
+    assert any("--requirement /build/requirements.lock" in line for line in lines[:package])
+    assert not any("components" in line for line in lines[:package])
+    assert any("--no-deps" in line and line.endswith("/build") for line in lines[package:last])
+    copied = [line.partition("--from=")[2] for line in lines[last:] if line.startswith("COPY")]
+    assert [line.split()[0] for line in copied] == ["dependencies", "package", "package"]
 
 
 def test_the_lock_pins_what_the_package_asks_for(repository: Path) -> None:

@@ -1,0 +1,119 @@
+"""A training on two nodes, each a container, by the container backend of Kubeflow's SDK."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from docker_client import docker
+
+from small_inputs import SFT, small_inputs, trained_weights
+from wan_r1.storage import StorageError, locations
+from wan_r1.train_sft import TrainSftConfig, run
+from wan_r1.training.placement import stage_words
+from wan_r1.video_model.reference import ModelReference
+
+pytestmark = pytest.mark.timeout(1200)
+trainer = pytest.importorskip(
+    "kubeflow.trainer", reason="Kubeflow's SDK is not installed: pip install 'wan-r1[kubeflow]'"
+)
+
+RUNTIME = "wan-r1-gpu"
+SHARE = 1e-4
+"""Largest mean difference of a weight between two nodes and one process, as a share of the weights' deviation."""
+
+
+def train(words: list[str]) -> None:
+    """What a node's processes run: the SDK's container backend takes functions alone, and sends their text."""
+    from wan_r1.cli import main
+
+    raise SystemExit(main(words))
+
+
+@pytest.fixture
+def job(image: str) -> Iterator[str]:
+    """Name of a job whose network is there already, so that its storage can be in it."""
+    name = f"sft-{uuid.uuid4().hex[:8]}"
+    prefix = "trainer.kubeflow.org"
+    labels = {"trainjob-name": name, "runtime-name": RUNTIME}
+    words = [word for label, value in labels.items() for word in ("--label", f"{prefix}/{label}={value}")]
+    docker("network", "create", *words, f"{name}-net")
+    yield name
+    left = docker("ps", "--all", "--quiet", "--filter", f"network={name}-net").stdout.split()
+    if left:
+        docker("rm", "--force", *left)
+    docker("network", "rm", f"{name}-net")
+
+
+@pytest.fixture
+def store(job: str, image: str, repository: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The overlay's object store as a container of the job's network; returns the variables that reach it there."""
+    text = (repository / "manifests" / "overlays" / "local" / "seaweedfs.yaml").read_text()
+    (deployment,) = [one for one in yaml.safe_load_all(text) if one["kind"] == "Deployment"]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    keys = {"AWS_ACCESS_KEY_ID": secrets.token_hex(8), "AWS_SECRET_ACCESS_KEY": secrets.token_hex(16)}
+    options = ["--read-only", "--tmpfs=/tmp", "--tmpfs=/data:mode=1777", "--cap-drop=ALL"]
+    options += [word for name, value in keys.items() for word in ("--env", f"{name}={value}")]
+    name = f"{job}-store"
+    place = [f"--name={name}", f"--network={job}-net", "--network-alias=seaweedfs"]
+    docker("run", "--detach", *place, *options, image, *container["command"], *container["args"])
+    (found,) = json.loads(docker("inspect", name).stdout)
+    address = found["NetworkSettings"]["Networks"][f"{job}-net"]["IPAddress"]
+    variables = {**keys, "AWS_REGION": "us-east-1"}
+    for variable, value in {**variables, "AWS_ENDPOINT_URL": f"http://{address}:8333", "NO_PROXY": address}.items():
+        monkeypatch.setenv(variable, value)
+    end = time.monotonic() + 60
+    while True:
+        try:
+            locations.check_writable("s3://wan-r1")
+            break
+        except StorageError:
+            assert time.monotonic() < end, docker("logs", name).stderr[-2000:]
+            time.sleep(0.5)
+    return {**variables, "AWS_ENDPOINT_URL": "http://seaweedfs:8333"}
+
+
+def test_two_containers_train_what_one_process_trains(
+    job: str, store: dict[str, str], repository: Path, tmp_path: Path, engine: str
+) -> None:
+    from kubeflow.trainer import ContainerBackendConfig, CustomTrainer, TrainerClient, TrainingRuntimeSource
+    from kubeflow.trainer.options import Name
+
+    inputs = small_inputs(tmp_path, "s3://wan-r1")
+    sources = TrainingRuntimeSource(sources=[f"file://{repository / 'manifests' / 'trainer' / 'runtime.yaml'}"])
+    client = TrainerClient(ContainerBackendConfig(pull_policy="Never", runtime_source=sources))
+    config = TrainSftConfig.from_preset("tiny", {**SFT, "threads": 1})
+    places: dict[str, Any] = {}
+    for name, path in inputs.items():
+        places[name] = f"s3://wan-r1/inputs/{name}"
+        (locations.upload_folder if path.is_dir() else locations.upload_file)(path, places[name])
+    places |= {"storage_uri": "s3://wan-r1", "output": "s3://wan-r1/out/trained.json"}
+    places |= {name: f"s3://wan-r1/out/{name}" for name in ("metrics", "report")}
+    arguments = {"words": stage_words(config, places)}
+    node = CustomTrainer(func=train, func_args=arguments, num_nodes=2, env={**store, "OMP_NUM_THREADS": "1"})
+    begin = time.monotonic()
+    client.train(runtime=RUNTIME, trainer=node, options=[Name(job)])
+    ended = client.wait_for_job_status(job, {"Complete", "Failed"}, timeout=600)
+    printed = "".join(client.get_job_logs(job))
+    assert ended.status == "Complete", printed
+    print(f"two containers: {time.monotonic() - begin:.0f} s")
+    assert [step.name for step in ended.steps] == ["node-0", "node-1"]
+    locations.download_file(places["output"], tmp_path / "trained.json")
+    assert ModelReference.read(tmp_path / "trained.json").step == SFT["steps"]
+    alone = {name: tmp_path / "alone" / name for name in ("output", "metrics", "report")}
+    run(config, storage_uri=str(tmp_path / "storage"), **inputs, **alone)
+    before = trained_weights(alone["output"], tmp_path / "before")
+    after = trained_weights(tmp_path / "trained.json", tmp_path / "after")
+    assert before.keys() == after.keys()
+    for weight, tensor in before.items():
+        difference = (tensor - after[weight]).abs().mean() / (tensor.std() + 1e-3)
+        assert difference < SHARE, f"{weight}: {difference}"
+    client.delete_job(job)
+    assert f"{job}-node" not in docker("ps", "--all").stdout
