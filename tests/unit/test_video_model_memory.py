@@ -9,6 +9,7 @@ from wan_models import experts_pipeline
 
 from wan_r1.prepare_model import PrepareModelConfig
 from wan_r1.progress import Progress
+from wan_r1.tasks.dataset import iterate_tasks, read_tasks, write_tasks
 from wan_r1.train_grpo.config import TrainGrpoConfig
 from wan_r1.train_grpo.rollouts import Prompts
 from wan_r1.train_grpo.training import GrpoTrainer
@@ -198,6 +199,23 @@ def test_prompts_are_encoded_once_and_outlive_the_text_encoder(folder):
         assert torch.equal(prompts.condition(np.array([index])).prompt_embeds, expected)
     with pytest.raises(RuntimeError, match="text encoder was dropped and 1 prompts are not cached"):
         model.encode_prompts(["Another prompt."])
+
+
+def test_demonstrations_are_read_a_part_at_a_time(folder, tmp_path):
+    write_tasks(tasks("train", 5), tmp_path / "train-00000.parquet")
+    model, held = _model(folder), []
+
+    def counted():
+        for task in iterate_tasks(tmp_path, split="train", part=2):
+            held.append(task.level_id)
+            yield task
+
+    with Progress("test") as progress:
+        streamed = Demonstrations.encode(model, counted(), progress)
+        whole = Demonstrations.encode(model, read_tasks(tmp_path, split="train"), progress)
+    assert streamed.level_ids == whole.level_ids == held and len(held) == 5
+    assert torch.equal(streamed.latents, whole.latents) and torch.equal(streamed.prompt_of, whole.prompt_of)
+    assert [task.video is None for task in read_tasks(tmp_path, split="train", videos=False)] == [True] * 5
 
 
 @pytest.mark.parametrize("experts", [False, True])

@@ -119,6 +119,23 @@ def read_tasks(
         ConfigError: if the split or the family is unknown.
         DataContractError: naming the file that is missing, damaged or of another schema or version, or the bad row.
     """
+    places = _places(folder, split, family)[:limit]
+    return _read(places, videos)
+
+
+def iterate_tasks(folder: Path | str, *, split: str, part: int = 64) -> Iterator[Task]:
+    """The tasks of a split with their videos, in the order of `read_tasks`, of which ``part`` are in memory at a time.
+
+    Raises:
+        As `read_tasks`.
+    """
+    places = _places(folder, split, None)
+    for start in range(0, len(places), part):
+        yield from _read(places[start : start + part], videos=True)
+
+
+def _places(folder: Path | str, split: str | None, family: str | None) -> list[tuple[Path, int]]:
+    """File and row of the tasks of a data set, ordered by (index, family, split)."""
     if split is not None and split not in SPLITS:
         raise ConfigError(f"split={split!r} is unknown; allowed: {', '.join(SPLITS)}")
     if family is not None and family not in FAMILIES:
@@ -130,14 +147,19 @@ def read_tasks(
             if split in (None, part) and family in (None, kind):
                 wanted.append((index, kind, part, file, row))
     wanted.sort()
+    return [(file, row) for _, _, _, file, row in wanted]
+
+
+def _read(places: list[tuple[Path, int]], videos: bool) -> list[Task]:
+    """The tasks at these places."""
     found: dict[tuple[Path, int], Task] = {}
     by_file: dict[Path, list[int]] = {}
-    for _, _, _, file, row in wanted[:limit]:
+    for file, row in places:
         by_file.setdefault(file, []).append(row)
     for file, rows in by_file.items():
         for row, values in read_rows(file, sorted(rows), videos=videos):
             found[file, row] = decode_task(values, f"{file}, row {row}")
-    return [found[file, row] for _, _, _, file, row in wanted[:limit]]
+    return [found[place] for place in places]
 
 
 def data_files(folder: Path | str) -> list[Path]:

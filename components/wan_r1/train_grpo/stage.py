@@ -57,7 +57,7 @@ def run(
         needed = demonstrations or config.harder_share < 1
         known = levels(dataset, "train", videos=demonstrations) if needed else []
         harder = levels(dataset, "prompts", videos=False) if config.harder_share > 0 else []
-        validation = levels(dataset, "validation", per_family=config.validation_levels)
+        validation = levels(dataset, "validation", per_family=config.validation_levels, videos=False)
         # Imported late: wrong inputs are told before the seconds that torch and diffusers take.
         from wan_r1.train_grpo.judging import fit_judge_on_policy
         from wan_r1.train_grpo.rollouts import Prompts

@@ -7,6 +7,7 @@ from pathlib import Path
 from wan_r1.progress import Progress
 from wan_r1.runtime import StageClock
 from wan_r1.storage import locations
+from wan_r1.tasks.dataset import iterate_tasks
 from wan_r1.train_sft.config import TrainSftConfig
 from wan_r1.training.inputs import checked_dataset, levels
 from wan_r1.video_model.reference import ModelReference
@@ -52,7 +53,8 @@ def run(
         start = ModelReference.read(model)
         budget = ModelReference.read(compute_of) if compute_of else None
         sha256 = checked_dataset(dataset, certificate)
-        train, validation = levels(dataset, "train"), levels(dataset, "validation", per_family=config.validation_levels)
+        levels(dataset, "train", videos=False)
+        validation = levels(dataset, "validation", per_family=config.validation_levels, videos=False)
         # Imported late: wrong inputs are told before the seconds that torch and diffusers take.
         from wan_r1.train_sft.training import Demonstrations, SftTrainer
         from wan_r1.training.report import training_report, write_log
@@ -63,7 +65,7 @@ def run(
         video_model = load_video_model(start)
         video_model.cores = use_cores(config.threads, video_model.device)
         with Progress(config.STAGE) as progress:
-            demonstrations = Demonstrations.encode(video_model, train, progress)
+            demonstrations = Demonstrations.encode(video_model, iterate_tasks(dataset, split="train"), progress)
             video_model.encode_prompts([task.prompt for task in validation])
         video_model.drop_text_encoder()
         trainer = SftTrainer(

@@ -6,8 +6,9 @@ Loss: mean over generated latents of ``|v_theta(x_sigma, sigma, c) - (noise - x0
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -52,20 +53,27 @@ class Demonstrations:
     level_ids: list[str]
 
     @classmethod
-    def encode(cls, model: VideoModel, tasks: Sequence[Task], progress: Progress) -> Demonstrations:
-        """Encode every video once: the codec and the text encoder are frozen."""
-        prompts = sorted({task.prompt for task in tasks})
-        latents = []
-        for start in range(0, len(tasks), 64):
-            part = tasks[start : start + 64]
+    def encode(cls, model: VideoModel, tasks: Iterable[Task], progress: Progress) -> Demonstrations:
+        """Encode every video once: the codec and the text encoder are frozen.
+
+        Args:
+            model: encodes.
+            tasks: levels with their videos; of an iterator no more than 64 are held at a time, since a video of 81
+                frames at 512 x 512 is 64 MB.
+            progress: told how many are done.
+        """
+        remaining, latents, facts = iter(tasks), [], []
+        while part := list(itertools.islice(remaining, 64)):
             latents.append(model.encode_videos(np.stack([_video(task) for task in part])).cpu())
-            progress.note(f"encoding demonstrations {start + len(part)}/{len(tasks)}")
+            facts += [(task.prompt, task.family, task.level_id) for task in part]
+            progress.note(f"encoding demonstrations: {len(facts)} done")
+        prompts = sorted({prompt for prompt, _, _ in facts})
         return cls(
             latents=torch.cat(latents),
             prompt_embeds=model.encode_prompts(prompts),
-            prompt_of=torch.tensor([prompts.index(task.prompt) for task in tasks]),
-            families=np.array([task.family for task in tasks]),
-            level_ids=[task.level_id for task in tasks],
+            prompt_of=torch.tensor([prompts.index(prompt) for prompt, _, _ in facts]),
+            families=np.array([family for _, family, _ in facts]),
+            level_ids=[level_id for _, _, level_id in facts],
         )
 
 
