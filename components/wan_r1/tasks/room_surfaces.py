@@ -6,7 +6,7 @@ light on each side, and the soft shadows where things meet the floor.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import cv2
@@ -28,6 +28,9 @@ _TILE = 0.5
 """Metres after which a material repeats."""
 _SKIRTING = 0.09
 """Height in metres of the board along the foot of a wall."""
+_PAINTED = 52
+"""Pixels a metre, at least, at which faces are painted before they are reduced, so that a line looks as wide in every
+picture."""
 _BORDER = 2
 """Pixels around each face in the atlas, so that no face bleeds into another."""
 
@@ -56,30 +59,41 @@ class RoomScene:
 
 @lru_cache(maxsize=16)
 def room_scene(level: NavigationLevel, texture: Texture, scale: int) -> RoomScene:
-    """A level's room in a texture, its faces painted at ``scale`` pixels a metre."""
-    boxes: list[tuple[float, ...]] = []
-    owners: list[int] = []
+    """A level's room in a texture, its atlas at ``scale`` pixels a metre."""
+    finer = -(-_PAINTED // scale)
+    painted = _painted(level, texture, scale * finer)
+    faces = painted if finer == 1 else [[_reduced(face, finer) for face in six] for six in painted]
+    atlas, corners = _pack(faces)
+    return replace(bare_scene(level), corners=corners, scale=float(scale), atlas=atlas)
+
+
+def _solid(level: NavigationLevel) -> list[tuple[tuple[float, ...], int]]:
+    """All boxes with their owners."""
+    found: list[tuple[tuple[float, ...], int]] = []
+    for x0, y0, x1, y1 in level.walls:
+        found.append(((x0 / 100, y0 / 100, 0.0, x1 / 100, y1 / 100, ROOM_HEIGHT), -1))
+    for number, piece in enumerate(level.furniture):
+        found += [(box, number) for box, _ in placed_parts(piece)]
+    return found
+
+
+def _reduced(face: NDArray[np.float32], finer: int) -> NDArray[np.float32]:
+    """A face at a coarser scale, each pixel the mean of what it covers."""
+    height, width, _ = face.shape
+    whole = cv2.copyMakeBorder(face, 0, -height % finer, 0, -width % finer, cv2.BORDER_REPLICATE)
+    size = whole.shape[1] // finer, whole.shape[0] // finer
+    return np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _painted(level: NavigationLevel, texture: Texture, scale: int) -> list[list[NDArray[np.float32]]]:
+    """The six faces of each box, and of the room itself, at a scale."""
     faces: list[list[NDArray[np.float32]]] = []
     for wall in level.walls:
         x0, y0, x1, y1 = (value / 100 for value in wall)
-        boxes.append((x0, y0, 0.0, x1, y1, ROOM_HEIGHT))
-        owners.append(-1)
         faces.append(_inner_wall(texture, x1 - x0, y1 - y0, scale))
-    for number, piece in enumerate(level.furniture):
-        for box, paint in placed_parts(piece):
-            boxes.append(box)
-            owners.append(number)
-            faces.append(_part_faces(box, paint, piece, scale))
-    faces.append(_shell(level, texture, scale))
-    atlas, corners = _pack(faces)
-    return RoomScene(
-        size=level.size,
-        boxes=np.array(boxes, np.float32).reshape(-1, 6),
-        owners=np.array(owners, np.int16),
-        corners=corners,
-        scale=float(scale),
-        atlas=atlas,
-    )
+    for piece in level.furniture:
+        faces += [_part_faces(box, paint, piece, scale) for box, paint in placed_parts(piece)]
+    return [*faces, _shell(level, texture, scale)]
 
 
 def placed_parts(piece: Furniture) -> list[tuple[tuple[float, ...], str]]:
@@ -246,13 +260,12 @@ def _pack(faces: list[list[NDArray[np.float32]]]) -> tuple[NDArray[np.uint8], ND
 
 def bare_scene(level: NavigationLevel) -> RoomScene:
     """A level's room without its looks, for what can be seen from where."""
-    parts = [(box, number) for number, piece in enumerate(level.furniture) for box, _ in placed_parts(piece)]
-    walls = [(*(v / 100 for v in wall[:2]), 0.0, *(v / 100 for v in wall[2:]), ROOM_HEIGHT) for wall in level.walls]
-    boxes = np.array([*walls, *(box for box, _ in parts)], np.float32).reshape(-1, 6)
+    solid = _solid(level)
+    boxes = np.array([box for box, _ in solid], np.float32).reshape(-1, 6)
     return RoomScene(
         size=level.size,
         boxes=boxes,
-        owners=np.array([*(-1 for _ in walls), *(number for _, number in parts)], np.int16),
+        owners=np.array([owner for _, owner in solid], np.int16),
         corners=np.zeros((len(boxes) + 1, 6, 2), np.float32),
         scale=1.0,
         atlas=np.zeros((1, 1, 3), np.uint8),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from wan_r1.tasks.level import Place
+from wan_r1.verification.navigation import NavigationMetrics
 
 TRACKED, OCCLUDED, LOST, DUPLICATED = STATES = ("tracked", "occluded", "lost", "duplicated")
 """State of the player in a frame. `occluded`: it can hide near its last place because it looks like what is there."""
@@ -28,6 +29,9 @@ VIOLATIONS = {
     "outside_changed": "the surroundings of the board are painted over",
     "ladder_changed": "a ladder is erased or recoloured",
     "shows_through": "the player is drawn over what hides it where it is",
+    "collision": "the robot touches a wall or furniture, or drives through it",
+    "camera_lost": "the picture shows no place in the level's room",
+    "world_changed": "something in the room is not as it was, from where the camera is",
     "box_lost": "a box is not in the frame",
     "box_duplicate": "one box more than the level has is in the frame",
     "box_moved": "a box is elsewhere than the player's pushes put it",
@@ -103,6 +107,8 @@ class Verdict:
         walk_frames: frame in which each place of the walk is entered.
         moved: whether the player ever leaves its start cell.
         end: place the player is at in the last frame; None if it is not seen there.
+        poses: float32 [frames, 3], of a robot the camera's recovered (x, y in metres, heading in radians).
+        navigation: of a robot the metrics of Target-Bench against the reference's path.
         error: why the video could not be read; None if it could.
     """
 
@@ -125,6 +131,8 @@ class Verdict:
     walk_frames: tuple[int, ...] = ()
     moved: bool = False
     end: Place | None = None
+    poses: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.float32), repr=False, compare=False)
+    navigation: NavigationMetrics | None = None
     error: str | None = None
 
     @property

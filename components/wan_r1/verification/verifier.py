@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from wan_r1.tasks.level import GridLevel
+from wan_r1.tasks.navigation_level import NavigationLevel
 from wan_r1.tasks.road_family import RoadLevel
 from wan_r1.tasks.sokoban import SokobanLevel
 from wan_r1.verification.appearance import SceneError
@@ -17,6 +18,7 @@ from wan_r1.verification.box_facts import read_boxes
 from wan_r1.verification.boxes import BoxScene, get_box_scene
 from wan_r1.verification.facts import Measurements, judge
 from wan_r1.verification.fidelity import compare
+from wan_r1.verification.navigation_facts import read_navigation
 from wan_r1.verification.road_facts import read_roads
 from wan_r1.verification.road_scene import RoadScene, get_road_scene
 from wan_r1.verification.scene import Scene, get_scene, patch_weights, reduce_frames
@@ -81,6 +83,9 @@ def verify(
     scenes: dict[int, AnyScene] = {}
     for i, (video, task) in enumerate(zip(videos, tasks, strict=True)):
         problem = _problem(video, task, any_length)
+        if problem is None and isinstance(task.level, NavigationLevel):
+            verdicts[i] = read_navigation(video, task)
+            continue
         if problem is None and id(task) not in scenes:
             try:
                 scenes[id(task)] = _scene(task)

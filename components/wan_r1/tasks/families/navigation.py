@@ -58,6 +58,8 @@ _RESERVE = 0.85
 """Share of a video's room that a level may take: the rest is for standing still at the end."""
 _STANDING = 16
 """Standing still takes one frame in so many, at least one."""
+_LEAST_WAY = 0.9
+"""Least distance in metres from the start to the goal."""
 _VIEW, _LEAST_VIEW = 48, 0.012
 """Rays a side by which it is told what is in view, and the least share of the picture that the target fills."""
 _LAYOUTS, _STARTS = 600, 40
@@ -159,7 +161,10 @@ class Navigation(BaseFamily[NavigationLevel]):
         for start in _free_places(dice, empty):
             asked, places = dice.choice(targets)
             goal = min(places, key=lambda place: math.dist(start, place))
-            if math.dist(start, goal) / 100 > most or (corners > 0) == asked.open_between(start, goal):
+            # Where the robot starts it must not have arrived.
+            if not _LEAST_WAY <= math.dist(start, goal) / 100 <= most or (corners > 0) == asked.open_between(
+                start, goal
+            ):
                 continue
             towards = math.degrees(asked.facing(start[0] / 100, start[1] / 100))
             aside = dice.randint(-terms.aside, terms.aside)
