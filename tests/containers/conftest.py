@@ -62,6 +62,8 @@ def engine() -> Iterator[str]:
         finally:
             process.terminate()
             process.wait()
+            # The engine leaves its network's namespace mounted.
+            subprocess.run(["umount", str(folder / "exec" / "netns" / "default")], capture_output=True, check=False)
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -27,6 +27,8 @@ from wan_r1.training.train_jobs import TrainJobError, run_as_job
 pytest.importorskip("kubeflow.trainer", reason="Kubeflow's SDK is not installed: pip install 'wan-r1[kubeflow]'")
 
 RUNTIME = "wan-r1-gpu"
+SLOW = {"validate_every": 3, "validation_steps": 50}
+"""Leaves a second between the checkpoint after step 2 and the end, for a node to be taken away."""
 SHARE = 1e-4
 """Largest mean difference of a weight between two nodes and one process, as a share of the weights' deviation."""
 
@@ -86,7 +88,7 @@ def test_a_stage_trains_on_two_nodes_of_which_one_is_taken_away(
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
         threading.Thread(target=_take_away, args=(server, s3_prefix), daemon=True).start()
         words = [f"{name}_uri={path}" for name, path in inputs.items()]
-        words += [f"sft_{name}={value}" for name, value in {**SFT, "threads": 1, "nodes": 2}.items()]
+        words += [f"sft_{name}={value}" for name, value in {**SFT, **SLOW, "threads": 1, "nodes": 2}.items()]
         words += [f"storage_uri={s3_prefix}", "--folder", str(tmp_path / "runs"), "--no-cache"]
         assert main(stages.STAGES["train-sft"], "stages.py", ["run", *words]) == 0
         ((name, job),) = server.jobs.items()
@@ -102,7 +104,7 @@ def test_a_stage_trains_on_two_nodes_of_which_one_is_taken_away(
     (task,) = (tmp_path / "runs" / "pipeline").glob("wan-r1-train-sft-*/train-sft")
     monkeypatch.delenv(TRAIN_RUNTIME)
     alone = _places(tmp_path / "alone")
-    place(run, _config(), storage_uri=f"{s3_prefix}/alone", **inputs, **alone)
+    place(run, _config(**SLOW), storage_uri=f"{s3_prefix}/alone", **inputs, **alone)
     before = trained_weights(alone["output"], tmp_path / "before")
     after = trained_weights(task / "trained", tmp_path / "after")
     assert before.keys() == after.keys()
