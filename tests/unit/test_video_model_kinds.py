@@ -13,7 +13,7 @@ from wan_r1.prepare_model import PrepareModelConfig
 from wan_r1.prepare_model import run as prepare_model
 from wan_r1.progress import Progress
 from wan_r1.rewards import RewardOutput
-from wan_r1.storage import checkpoints
+from wan_r1.storage import checkpoints, locations
 from wan_r1.tasks.dataset import make_task
 from wan_r1.train_grpo.config import TrainGrpoConfig
 from wan_r1.train_grpo.rollouts import Prompts
@@ -235,6 +235,19 @@ def test_prepared_experts_are_stored_and_loaded_by_their_reference(folders, tmp_
     assert model.transformer.boundary_ratio == 0.9
     assert model.transformer.transformer_2.gradient_checkpointing
     WanImageToVideoPipeline.from_pretrained(reference.base_uri)
+
+
+def test_a_folder_on_s3_is_checked_without_its_weights(folders, tmp_path, s3_prefix):
+    locations.upload_folder(folders / "experts", f"{s3_prefix}/experts")
+    config = PrepareModelConfig(source=f"{s3_prefix}/experts", frames=9, max_prompt_tokens=PROMPT_TOKENS)
+    prepare_model(config, storage_uri=str(tmp_path), model=tmp_path / "model.json")
+    assert ModelReference.read(tmp_path / "model.json").base_uri == f"{s3_prefix}/experts"
+    for name, message in (("transformer_2/config.json", "lacks transformer_2"), ("model_index.json", "no model_index")):
+        for place in locations.list_files(f"{s3_prefix}/experts/{name.rpartition('/')[0]}"):
+            if name in place or "transformer_2" in name:
+                locations.delete(place)
+        with pytest.raises(ModelFolderError, match=f"model_source='{s3_prefix}/experts' .*{message}"):
+            prepare_model(config, storage_uri=str(tmp_path), model=tmp_path / "model.json")
 
 
 def _changed(folders, tmp_path, kind, name, **changes):

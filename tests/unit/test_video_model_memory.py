@@ -91,6 +91,15 @@ def test_frozen_weights_are_bfloat16_and_what_is_trained_is_float32(folder, tmp_
     assert all(entry["exp_avg"].dtype == entry["exp_avg_sq"].dtype == torch.float32 for entry in state.values())
 
 
+def test_an_adapters_products_are_bfloat16_like_those_of_its_weights(folder):
+    model = _model(folder, dtype=torch.bfloat16)
+    ensure_lora(model.transformer, rank=4, alpha=8.0, seed=0)
+    layer, seen = model.transformer.blocks[0].ffn.net[2].lora_A["wan_r1"], []
+    layer.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0].dtype, output.dtype)))
+    _gradients(model)
+    assert seen == [(torch.bfloat16, torch.bfloat16)]
+
+
 def test_all_weights_are_trained_in_float32_only(folder):
     with pytest.raises(LoraError, match=r"lora_rank=0 trains all weights.*model_weights=fp32"):
         ensure_lora(_model(folder, dtype=torch.bfloat16).transformer, rank=0, alpha=1.0, seed=0)
@@ -244,4 +253,4 @@ def test_the_preset_of_five_billion_parameters_asks_for_all_of_it():
     assert (model.weights, model.gradient_checkpointing, model.codec_batch) == ("bf16", True, 1)
     sft, grpo = (config.from_preset("wan2.2-ti2v-5b") for config in (TrainSftConfig, TrainGrpoConfig))
     assert sft.lora_rank == grpo.lora_rank == 32 and sft.lora_alpha == grpo.lora_alpha
-    assert sft.precision == grpo.precision == "bf16" and grpo.micro_batch == 1
+    assert sft.precision == grpo.precision == "bf16" and grpo.micro_batch == 4

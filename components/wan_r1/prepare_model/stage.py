@@ -35,7 +35,9 @@ def run(config: PrepareModelConfig, *, storage_uri: str, model: Path) -> dict:
         locations.check_writable(storage_uri)
         with tempfile.TemporaryDirectory(prefix="wan-r1-prepare-") as scratch:
             remote = config.source.startswith("s3://")
-            folder = _checked_remote(config.source) if remote else _local_folder(config, Path(scratch), progress)
+            folder = (
+                _checked_remote(config, Path(scratch)) if remote else _local_folder(config, Path(scratch), progress)
+            )
             adapters = _checked_adapters(config, str(folder), Path(scratch)) if config.adapters else {}
             if not remote:
                 progress.note(f"storing {Path(folder).name} in {storage_uri}")
@@ -108,13 +110,17 @@ def _codec_folder(uri: str, scratch: Path) -> Path:
     return folder
 
 
-def _checked_remote(uri: str) -> str:
-    """An S3 folder, checked by its index alone: weights of many gigabytes stay where they are."""
-    if not locations.exists(locations.join(uri, "model_index.json")):
-        raise ModelFolderError(
-            f"model_source={uri!r} has no model_index.json; expected a diffusers folder of WanImageToVideoPipeline"
-        )
-    return uri
+def _checked_remote(config: PrepareModelConfig, scratch: Path) -> str:
+    """An S3 folder, checked by its JSON files alone: weights of many gigabytes stay where they are."""
+    uri, skeleton = config.source.rstrip("/"), scratch / "skeleton"
+    skeleton.mkdir()
+    for name in locations.list_files(uri):
+        target = skeleton / name.removeprefix(f"{uri}/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.name in ("model_index.json", "config.json"):
+            locations.download_file(name, target)
+    check_pipeline_folder(skeleton, max_prompt_tokens=config.max_prompt_tokens, shown=config.source)
+    return config.source
 
 
 def _checked_adapters(config: PrepareModelConfig, folder: str, scratch: Path) -> dict[str, bytes]:

@@ -47,7 +47,11 @@ class FolderFacts:
 
 
 def check_pipeline_folder(
-    folder: Path | str, parameter: str = "model_source", *, max_prompt_tokens: int | None = None
+    folder: Path | str,
+    parameter: str = "model_source",
+    *,
+    max_prompt_tokens: int | None = None,
+    shown: str = "",
 ) -> FolderFacts:
     """Check that a local folder is a Wan image-to-video pipeline that can be trained, without loading weights.
 
@@ -55,12 +59,13 @@ def check_pipeline_folder(
         folder: a local folder.
         parameter: its name in messages.
         max_prompt_tokens: tokens that prompts will be padded to, checked against the transformer's; None does not.
+        shown: what the folder is called in messages; by default its path.
 
     Raises:
         ModelFolderError: naming the parameter, the folder, what is wrong and what is expected.
     """
     folder = Path(folder)
-    named = f"{parameter}={str(folder)!r}"
+    named = f"{parameter}={(shown or str(folder))!r}"
     if not (folder / "model_index.json").is_file():
         raise ModelFolderError(f"{named} has no model_index.json; {_EXPECTED}")
     index = _json(folder / "model_index.json", named)

@@ -11,6 +11,7 @@ from accelerate import init_empty_weights
 from diffusers import WanTransformer3DModel
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from peft import LoraConfig
+from peft.tuners.lora import LoraLayer
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import safe_open
 from safetensors.torch import save
@@ -46,6 +47,11 @@ def add_lora(transformer: WanTransformer3DModel, *, rank: int, alpha: float, see
         if parameter.requires_grad:
             # The optimizer needs float32 masters: bfloat16 swallows updates below 1/256 of a weight.
             parameter.data = parameter.data.float()
+    if transformer.dtype == torch.bfloat16:
+        # Autocast computes the products in bfloat16 anyway: peft's cast of every input to float32 would be for nothing.
+        for module in transformer.modules():
+            if isinstance(module, LoraLayer):
+                module.cast_input_dtype_enabled = False
 
 
 def ensure_lora(transformer: torch.nn.Module, *, rank: int, alpha: float, seed: int) -> None:
