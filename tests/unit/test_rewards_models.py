@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -101,6 +102,27 @@ def test_a_tiny_dinov2_from_a_folder(tmp_path: Path):
     assert set(output.components) == {f"embedding_{name}" for name in ("cos", "temp", "end", "agrees")}
     covered = _mean_share(tmp_path, levels[1])
     assert output.components["embedding_temp"][1] == pytest.approx(1 - covered, abs=1e-3)
+
+
+def test_the_encoder_that_ships_is_the_one_that_was_trained_and_tells_ways_apart():
+    """Its weights are those of `training.json`; a disturbed solution is nearer to the reference than other videos."""
+    from wan_r1.rewards.encoders import TINY_FOLDER
+
+    weights = (TINY_FOLDER / "model.safetensors").read_bytes()
+    made = json.loads((TINY_FOLDER / "training.json").read_text())
+    assert len(weights) < 1_000_000 and hashlib.sha256(weights).hexdigest() == made["sha256"]
+    levels = tasks(6)
+    noise = np.random.default_rng(0).normal(0, 8, (6, 9, 32, 32, 3))
+    kinds = {
+        "solution": np.stack([task.video for task in levels]),
+        "still": np.stack([task.video[:1].repeat(9, 0) for task in levels]),
+        "backwards": np.stack([task.video[::-1] for task in levels]),
+    }
+    reward, found = get_reward("embedding:tiny"), {}
+    for kind, videos in kinds.items():
+        noisy = np.clip(0.9 * videos + noise, 0, 255).round().astype(np.uint8)
+        found[kind] = reward(RewardInputs(videos=noisy, tasks=levels, verdicts=[Verdict()] * 6)).reward
+    assert found["solution"].min() > max(found["still"].max(), found["backwards"].max())
 
 
 def _mean_share(folder: Path, task) -> float:

@@ -5,11 +5,18 @@ Torch is imported here; nothing else of this package's rewards needs it but the 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from transformers import AutoImageProcessor, AutoModel, AutoVideoProcessor, Dinov2Config, Dinov2Model
+
+TINY = "tiny"
+"""Name of the encoder that ships with the package; `wan_r1.rewards.train_tiny_encoder` made it."""
+TINY_FOLDER = Path(__file__).with_name("assets") / "tiny_dinov2"
+TINY_SIDE = 32
+"""Pixels a side of the frames it sees."""
 
 _FRAMES_AT_ONCE = 64
 _VIDEO_TYPES = ("vjepa2",)
@@ -79,33 +86,35 @@ class VideoEncoder:
 
 
 def load_encoder(name: str) -> FrameEncoder | VideoEncoder:
-    """An encoder from the hub or a folder, frozen, on the GPU if there is one.
+    """An encoder from the hub or a folder, frozen, on the GPU if there is one; `TINY` is the one in this package.
 
     Raises:
         EncoderError: if transformers cannot load it.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    place = str(TINY_FOLDER) if name == TINY else name
     try:
-        model = AutoModel.from_pretrained(name).to(device).eval().requires_grad_(False)
+        model = AutoModel.from_pretrained(place).to(device).eval().requires_grad_(False)
         if model.config.model_type in _VIDEO_TYPES:
-            return VideoEncoder(model, AutoVideoProcessor.from_pretrained(name))
-        return FrameEncoder(model, AutoImageProcessor.from_pretrained(name, use_fast=False))
+            return VideoEncoder(model, AutoVideoProcessor.from_pretrained(place))
+        return FrameEncoder(model, AutoImageProcessor.from_pretrained(place, use_fast=False))
     except (OSError, ValueError) as error:
         raise EncoderError(
             f"the encoder {name!r} cannot be loaded ({str(error).splitlines()[0]}); give a folder or a hub id that "
-            "transformers' AutoModel and AutoImageProcessor know, such as facebook/dinov2-base"
+            f"transformers' AutoModel and AutoImageProcessor know, such as facebook/dinov2-base, or {TINY!r}"
         ) from None
 
 
-def tiny_dinov2(seed: int, *, image_size: int = 32) -> Dinov2Model:
-    """A Dinov2Model small enough for a CPU, with seeded random weights: for tests, not for results."""
+def tiny_dinov2(seed: int) -> Dinov2Model:
+    """A Dinov2Model small enough for a CPU, with seeded random weights: what `train_tiny_encoder` starts from."""
     config = Dinov2Config(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
+        hidden_size=64,
+        num_hidden_layers=4,
+        num_attention_heads=4,
         mlp_ratio=2,
-        image_size=image_size,
+        image_size=TINY_SIDE,
         patch_size=8,
+        use_mask_token=False,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
