@@ -11,7 +11,6 @@ import parts
 from launch.verbs import main
 from wan_r1.compare_rewards.component import compare_rewards
 from wan_r1.evaluate.component import evaluate
-from wan_r1.generate_tasks.component import generate_tasks
 from wan_r1.prepare_model.component import prepare_model
 from wan_r1.summarise_run.component import record_outcome, summarise_run
 from wan_r1.train_grpo.component import train_grpo
@@ -31,6 +30,7 @@ def full(
     tasks_prompts_levels: int = 0,
     tasks_test_levels: int = 0,
     tasks_harder_levels: int = 0,
+    tasks_shards: int = 1,
     tasks_settings: dict = {},  # noqa: B006
     validate_settings: dict = {},  # noqa: B006
     model_source: str = "",
@@ -68,6 +68,7 @@ def full(
         tasks_prompts_levels: levels per family for reinforcement learning alone; 0 takes the preset's.
         tasks_test_levels: levels per family for the results; 0 takes the preset's.
         tasks_harder_levels: harder levels per family for the results; 0 takes the preset's.
+        tasks_shards: tasks side by side that make the puzzles, a part each; the data set is the same for any number.
         tasks_settings: further fields of `GenerateTasksConfig` by name.
         validate_settings: further fields of `ValidateTasksConfig` by name.
         model_source: `tiny`, a diffusers folder, an `s3://` URI or a hub id; empty takes the preset's.
@@ -97,13 +98,15 @@ def full(
     outcome = record_outcome(**run, **common)
     outcome.set_caching_options(False)
     with dsl.ExitHandler(outcome):
-        tasks = generate_tasks(
+        tasks = parts.make_tasks(
             families=tasks_families,
             train_levels=tasks_train_levels,
             prompts_levels=tasks_prompts_levels,
             test_levels=tasks_test_levels,
             harder_levels=tasks_harder_levels,
             settings=tasks_settings,
+            shards=tasks_shards,
+            storage_uri=storage_uri,
             **common,
         )
         checked = validate_tasks(dataset=tasks.outputs["dataset"], settings=validate_settings, **common)

@@ -8,21 +8,14 @@ from typing import NamedTuple
 
 from kfp import dsl
 
+import parts
 from launch.verbs import main_of_many
 from wan_r1.compare_rewards import component as compare_rewards
 from wan_r1.evaluate import component as evaluate
-from wan_r1.generate_tasks import component as generate_tasks
 from wan_r1.prepare_model import component as prepare_model
 from wan_r1.train_grpo import component as train_grpo
 from wan_r1.train_sft import component as train_sft
 from wan_r1.validate_tasks import component as validate_tasks
-
-
-class Data(NamedTuple):
-    """What generate_tasks leaves behind."""
-
-    dataset: dsl.Dataset
-    metrics: dsl.Metrics
 
 
 class Checked(NamedTuple):
@@ -81,15 +74,17 @@ def _outputs(task: dsl.PipelineTask, kind: type) -> tuple:
 def generate(
     preset: str = "tiny",
     seed: int = 0,
+    storage_uri: str = "s3://wan-r1",
     tasks_families: list = [],  # noqa: B006 - a pipeline's default, never changed
     tasks_train_levels: int = 0,
     tasks_prompts_levels: int = 0,
     tasks_test_levels: int = 0,
     tasks_harder_levels: int = 0,
+    tasks_shards: int = 1,
     tasks_settings: dict = {},  # noqa: B006
-) -> Data:
+) -> parts.Data:
     """Make puzzles with their solution videos; parameters as in the pipeline `wan-r1`."""
-    task = generate_tasks.generate_tasks(
+    task = parts.make_tasks(
         preset=preset,
         seed=seed,
         families=tasks_families,
@@ -98,8 +93,10 @@ def generate(
         test_levels=tasks_test_levels,
         harder_levels=tasks_harder_levels,
         settings=tasks_settings,
+        shards=tasks_shards,
+        storage_uri=storage_uri,
     )
-    return _outputs(task, Data)
+    return _outputs(task, parts.Data)
 
 
 @dsl.pipeline(name="wan-r1-validate-tasks")

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wan_r1.config import ConfigError, presets
-from wan_r1.generate_tasks import GenerateTasksConfig, plan, run
+from wan_r1.generate_tasks import GenerateTasksConfig, collect, make_part, plan, run
 from wan_r1.generate_tasks.plan import check_plans, plan_split, shards
 from wan_r1.tasks.dataset import data_files, dataset_sha256, read_tasks, split_of
 from wan_r1.tasks.schema import SPLITS
@@ -174,6 +174,27 @@ def test_parts_made_apart_are_the_same_data_set(made: tuple[Path, dict[str, Any]
     assert sum(part["rows"] for part in parts) == made[1]["rows"]
     with pytest.raises(ConfigError, match="tasks_shards=50 is more than the 10 files of the data set; use at most 10"):
         run(tiny(shards=50), output=tmp_path / "none")
+
+
+def test_parts_left_in_storage_are_collected_and_what_is_missing_is_made(
+    made: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    storage = str(tmp_path / "storage")
+    first, again = (make_part(tiny(shards=3, shard=0), storage_uri=storage) for _ in range(2))
+    assert (first["files"], first["kept_files"], again["kept_files"]) == (4, 0, 4) and "dataset_sha256" not in first
+    make_part(tiny(shards=3, shard=2), storage_uri=storage)
+    # Another data set and its parts lie beside this one.
+    make_part(tiny(shards=3, shard=1, seed=1), storage_uri=storage)
+    found = collect(tiny(shards=3), storage_uri=storage, output=tmp_path / "tasks")
+    assert found["dataset_sha256"] == made[1]["dataset_sha256"] and found["rows"] == made[1]["rows"]
+    assert (found["parts"], found["files"], found["kept_files"]) == (2, 10, 7)
+    assert found["core_seconds"] > again["core_seconds"] and found["rows_by_split"] == made[1]["rows_by_split"]
+    (place,) = Path(storage, "tasks").glob(f"{tiny().content_hash}-*")
+    (place / "test-regular-00000-of-00001.parquet").write_bytes(b"half of it")
+    with pytest.raises(
+        ConfigError, match=r"holds test-regular-00000-of-00001\.parquet, which is no file of this data set"
+    ):
+        collect(tiny(shards=3), storage_uri=storage, output=tmp_path / "again")
 
 
 def test_textures_alternate_within_each_difficulty() -> None:

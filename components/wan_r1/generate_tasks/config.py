@@ -134,6 +134,12 @@ class GenerateTasksConfig(StageConfig):
         self.require("pushes", self.pushes >= 0, "a whole number from 1, or 0 for as many as the difficulty needs")
         self.require("shard_rows", self.shard_rows >= 1, "a whole number from 1")
         self.require("shards", self.shards >= 1, "a whole number from 1")
+        files = sum(-(-self.levels(split) // self.shard_rows) for split in SPLITS) * len(self.families)
+        if self.shards > files:
+            raise ConfigError(
+                f"tasks_shards={self.shards} is more than the {files} files of the data set; use at most {files}, or "
+                f"fewer tasks_shard_rows than {self.shard_rows}"
+            )
         self.require("shard", 0 <= self.shard < self.shards, f"0 to tasks_shards - 1 = {self.shards - 1}")
         self.require("workers", self.workers >= 0, "a whole number from 0")
         self._check_shape()

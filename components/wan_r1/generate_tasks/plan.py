@@ -85,6 +85,22 @@ def check_plans(config: GenerateTasksConfig, plans: Iterable[SplitPlan]) -> None
             )
 
 
+def file_rows(config: GenerateTasksConfig) -> dict[str, tuple[str, int]]:
+    """The data set's files by name, in order, whoever makes which: the split and the rows of each."""
+    found = {}
+    for split in SPLITS:
+        starts = range(0, config.levels(split), config.shard_rows)
+        for family in config.families:
+            for number, first in enumerate(starts):
+                rows = min(config.shard_rows, config.levels(split) - first)
+                found[_file_name(split, family, number, len(starts))] = (split, rows)
+    return found
+
+
+def _file_name(split: str, family: str, number: int, files: int) -> str:
+    return f"{split}-{family}-{number:05d}-of-{files:05d}.parquet"
+
+
 def shards(config: GenerateTasksConfig, plans: Iterable[SplitPlan]) -> list[Shard]:
     """The files of the data set."""
     made = []
@@ -93,7 +109,7 @@ def shards(config: GenerateTasksConfig, plans: Iterable[SplitPlan]) -> list[Shar
         for number, first in enumerate(starts):
             made.append(
                 Shard(
-                    name=f"{plan.split}-{plan.family}-{number:05d}-of-{len(starts):05d}.parquet",
+                    name=_file_name(plan.split, plan.family, number, len(starts)),
                     family=plan.family,
                     split=plan.split,
                     first=first,

@@ -14,9 +14,10 @@ from typing import Any
 
 from wan_r1.config import ConfigError
 from wan_r1.generate_tasks.config import GenerateTasksConfig
-from wan_r1.generate_tasks.plan import Shard, SplitPlan, check_plans, plan_split, shards
+from wan_r1.generate_tasks.plan import Shard, SplitPlan, check_plans, file_rows, plan_split, shards
 from wan_r1.progress import Progress
 from wan_r1.runtime import StageClock, git_commit
+from wan_r1.storage import locations
 from wan_r1.tasks.dataset import dataset_sha256, open_data_file, write_tasks
 from wan_r1.tasks.schema import SCHEMA_VERSION, SPLITS, DataContractError
 from wan_r1.tasks.task import Task, make_task
@@ -25,54 +26,51 @@ _PROCESS_ROWS = 2000
 """Rows from which another process is worth the second that it takes to start."""
 
 
-def run(config: GenerateTasksConfig, *, output: Path) -> dict[str, Any]:
+def run(config: GenerateTasksConfig, *, output: Path, deliver: str = "") -> dict[str, Any]:
     """Write the data set.
 
     Args:
         config: what to make.
         output: folder for the Parquet files; new, empty, or with finished files of this very data set from a run that
             was cut short, which are kept.
+        deliver: place in storage to which each finished file is moved; files that are there are kept as well.
 
     Returns:
         The stage's summary, with ``rows``, ``rows_by_split``, ``files``, ``kept_files`` (those found finished),
-        ``schema_version`` and ``dataset_sha256``.
+        ``schema_version`` and, unless files are delivered, ``dataset_sha256``.
 
     Raises:
-        ConfigError: if a split cannot have as many different levels, there are more parts than files, or the folder
-            holds anything else.
+        ConfigError: if a split cannot have as many different levels, or the folder holds anything else.
+        StorageError: if the storage refuses.
     """
     output = Path(output)
     _check_folder(config, output)
     output.mkdir(parents=True, exist_ok=True)
-    rows = sum(config.levels(split) for split in SPLITS) * len(config.families)
-    with StageClock(config.STAGE) as clock, _Workers(config, rows) as workers:
-        with Progress(config.STAGE) as progress:
-            progress.note(f"planning {rows} levels")
-            plans = workers.plan()
-        check_plans(config, plans)
-        every = shards(config, plans)
-        if config.shards > len(every):
-            raise ConfigError(
-                f"tasks_shards={config.shards} is more than the {len(every)} files of the data set; use at most "
-                f"{len(every)}, or fewer tasks_shard_rows than {config.shard_rows}"
-            )
-        files = every[config.shard :: config.shards]
-        left = [shard for shard in files if not (output / shard.name).exists()]
-        rows = sum(len(shard.attempts) for shard in files)
-        with Progress(config.STAGE, sum(len(shard.attempts) for shard in left) or None, unit="level") as progress:
-            workers.write(left, output, progress)
+    total = sum(config.levels(split) for split in SPLITS) * len(config.families)
+    files = dict(list(file_rows(config).items())[config.shard :: config.shards])
+    finished = {Path(uri).name for uri in locations.list_files(deliver)} if deliver else set()
+    left = {name for name in files if name not in finished and not (output / name).exists()}
+    with StageClock(config.STAGE) as clock, _Workers(config, total if left else 0) as workers:
+        if left:
+            with Progress(config.STAGE) as progress:
+                progress.note(f"planning {total} levels")
+                plans = workers.plan()
+            check_plans(config, plans)
+            todo = [shard for shard in shards(config, plans) if shard.name in left]
+            with Progress(config.STAGE, sum(len(shard.attempts) for shard in todo), unit="level") as progress:
+                workers.write(todo, output, deliver, progress)
     by_split = Counter[str]()
-    for shard in files:
-        by_split[shard.split] += len(shard.attempts)
+    for split, rows in files.values():
+        by_split[split] += rows
     return {
         **clock.summary(),
-        "rows": rows,
+        "rows": by_split.total(),
         "rows_by_split": dict(by_split),
         "files": len(files),
         "kept_files": len(files) - len(left),
         "schema_version": SCHEMA_VERSION,
         "config_hash": config.hash,
-        "dataset_sha256": dataset_sha256(output),
+        **({} if deliver else {"dataset_sha256": dataset_sha256(output)}),
     }
 
 
@@ -131,7 +129,7 @@ class _Workers:
             return [plan_split(config, family, split) for family, split in places]
         return list(self._pool.map(partial(plan_split, config), *zip(*places, strict=True)))
 
-    def write(self, files: list[Shard], output: Path, progress: Progress) -> None:
+    def write(self, files: list[Shard], output: Path, deliver: str, progress: Progress) -> None:
         """Write all shards, telling the progress how many rows are done."""
         if self._pool is None:
             done = Counter[str]()
@@ -141,9 +139,11 @@ class _Workers:
                 progress.update(done["rows"])
 
             for shard in files:
-                _write_shard(self._config, shard, output, tell)
+                _write_shard(self._config, shard, output, deliver, tell)
             return
-        pending: set[Future[None]] = {self._pool.submit(_write_in_child, self._config, s, output) for s in files}
+        pending: set[Future[None]] = {
+            self._pool.submit(_write_in_child, self._config, shard, output, deliver) for shard in files
+        }
         while pending:
             finished, pending = wait(pending, timeout=1, return_when=FIRST_EXCEPTION)
             for future in finished:
@@ -151,13 +151,19 @@ class _Workers:
             progress.update(self._written.value)
 
 
-def _write_shard(config: GenerateTasksConfig, shard: Shard, output: Path, tell: Callable[[int], None]) -> None:
+def _write_shard(
+    config: GenerateTasksConfig, shard: Shard, output: Path, deliver: str, tell: Callable[[int], None]
+) -> None:
     metadata = {
         "wan_r1.config_hash": config.content_hash,
         "wan_r1.git_commit": git_commit(),
         "wan_r1.lossless": str(config.lossless).lower(),
     }
-    write_tasks(_tasks(config, shard, tell), output / shard.name, lossless=config.lossless, metadata=metadata)
+    file = output / shard.name
+    write_tasks(_tasks(config, shard, tell), file, lossless=config.lossless, metadata=metadata)
+    if deliver:
+        locations.upload_file(file, locations.join(deliver, shard.name))
+        file.unlink()
 
 
 def _tasks(config: GenerateTasksConfig, shard: Shard, tell: Callable[[int], None]) -> Iterator[Task]:
@@ -190,8 +196,8 @@ def _share_counter(counter: Synchronized) -> None:
     _rows_written = counter
 
 
-def _write_in_child(config: GenerateTasksConfig, shard: Shard, output: Path) -> None:
-    _write_shard(config, shard, output, _count_rows)
+def _write_in_child(config: GenerateTasksConfig, shard: Shard, output: Path, deliver: str) -> None:
+    _write_shard(config, shard, output, deliver, _count_rows)
 
 
 def _count_rows(rows: int) -> None:
