@@ -27,7 +27,14 @@ from wan_r1.config import ConfigError
 from wan_r1.images import CPU_IMAGE, GPU_IMAGE
 from wan_r1.training.placement import TRAIN_IMAGE, TRAIN_RUNTIME
 
-TASKS = (*(config.STAGE for config in CONFIGS), "continue_sft", "summarise_run", "record_outcome")
+TASKS = (
+    *(config.STAGE for config in CONFIGS),
+    "generate_part",
+    "number_parts",
+    "continue_sft",
+    "summarise_run",
+    "record_outcome",
+)
 """Tasks that a deployment may name."""
 GPU_TASKS = ("prepare_model", "train_sft", "continue_sft", "train_grpo", "evaluate")
 """Those of them that run the video model."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -52,6 +53,15 @@ def test_the_same_words_make_the_same_data_set(tmp_path: Path) -> None:
     assert dataset_sha256(tmp_path / "a") == dataset_sha256(tmp_path / "b")
     assert generate(tmp_path / "c", *words, "--seed=4") == 0
     assert dataset_sha256(tmp_path / "c") != dataset_sha256(tmp_path / "a")
+
+
+def test_levels_can_be_shaped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--family=sokoban", "--difficulty=hard", "--count=2", "--size=64", "--frames=41"]
+    assert generate(tmp_path / "a", *words, "--boxes=1", "--pushes=4") == 0
+    levels = [task.level for task in read_tasks(tmp_path / "a", videos=False)]
+    assert all(len(level.boxes) == 1 and level.solve().pushes >= 4 for level in levels)
+    assert generate(tmp_path / "b", *words, "--boxes=9") != 0
+    assert re.search(r"boxes=9 is not allowed; expected 1 to \d", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))

@@ -85,6 +85,7 @@ def run(given: argparse.Namespace, source: Path, output: Path) -> dict[str, Any]
 _GENERATE_NAMES = (
     *("families", "difficulties", "count", "seed", "size", "frames", "split", "textures"),
     *("canvas", "speed", "fps", "lossless", "workers"),
+    *("loops", "shortest", "longest", "boxes", "pushes"),
 )
 
 
@@ -115,6 +116,14 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
         help="videos that keep every pixel (by default with cells of less than 32 px)",
     )
     parser.add_argument("--workers", type=int, default=0, metavar="int", help="processes; 0 is one for each core")
+    for name, value, text in (
+        ("loops", 0.0, "share of a regular maze's inner walls that are opened"),
+        ("shortest", 0.0, "where the least length lies in the difficulty's range"),
+        ("longest", 1.0, "where the largest length lies in the difficulty's range"),
+    ):
+        parser.add_argument(f"--{name}", type=float, default=value, metavar="float", help=f"{text}, 0 to 1")
+    for name, text in (("boxes", "boxes of a Sokoban level"), ("pushes", "fewest pushes that a Sokoban level needs")):
+        parser.add_argument(f"--{name}", type=int, default=0, metavar="int", help=f"{text}; 0 as the difficulty has")
 
 
 def _print_faults(faults: Sequence[dict[str, str]]) -> None:

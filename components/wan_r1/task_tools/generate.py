@@ -61,6 +61,7 @@ def choose(
     fps: float | None = None,
     lossless: bool | None = None,
     workers: int = 0,
+    **shape: float,
 ) -> GenerateTasksConfig:
     """The stage's config.
 
@@ -79,6 +80,7 @@ def choose(
         fps: frames per second of the files; by default 24, or 8 for videos of less than 49 frames.
         lossless: whether videos keep every pixel; by default those with cells of less than 32 px do.
         workers: processes; 0 is one for each core.
+        shape: parameters of `wan_r1.tasks.family.Shape` by name.
 
     Raises:
         ConfigError: if a value cannot work.
@@ -115,6 +117,7 @@ def choose(
             "fps": fps or (_FAST if frames > _SHORT else _SLOW),
             "lossless": size < _LOSSY_CELL * cells if lossless is None else lossless,
             "workers": workers,
+            **shape,
         }
     )
 
