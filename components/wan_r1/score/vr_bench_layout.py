@@ -17,6 +17,7 @@ from wan_r1.score.files import VideoFileError, read_video
 from wan_r1.tasks.dataset import decode_task
 from wan_r1.tasks.families import get_family
 from wan_r1.tasks.level import Cell, GridLevel
+from wan_r1.tasks.sokoban import SokobanLevel
 from wan_r1.tasks.task import Task
 from wan_r1.tasks.video import MediaError, decode_image, encode_image
 
@@ -24,6 +25,10 @@ FRAMES_PER_CELL = 12
 FRAMES_PER_SECOND = 24.0
 BLOCKED = 1
 PLAYER, GOAL = 2, 3
+SOKOBAN_BOX, SOKOBAN_TARGET, SOKOBAN_PLAYER = (2, 4), (3, 4, 6), (5, 6)
+"""Codes of cells with a box, a target, the player: 4 is a box on a target, 6 the player on one."""
+
+BoardLevel = GridLevel | SokobanLevel
 OWN_KEY = "wan_r1"
 """Where in a state's metadata ``wan-r1 tasks export`` keeps the row of our data set, all but its media."""
 
@@ -88,31 +93,19 @@ def _given_image(state: Path) -> np.ndarray:
         raise ValueError(f"the level's given image cannot be read: {error}") from None
 
 
-def _grid_task(family: str) -> Callable[[Mapping[str, Any], Path, np.ndarray], Task]:
-    """A reader of games on a grid whose blocked cells must not be entered: walls of mazes, traps of trapfields."""
+def _grid_task(make: Callable[[np.ndarray, Mapping[str, Any]], BoardLevel]) -> Callable[..., Task]:
+    """A reader of games on a grid; ``make`` is given the board's codes and the state's entities."""
 
     def read(values: Mapping[str, Any], state: Path, image: np.ndarray) -> Task:
         board = np.asarray(values["grid"]["data"])
         if board.ndim != 2 or not np.issubdtype(board.dtype, np.integer):
             raise ValueError(f"the grid is no table of whole numbers but {list(board.shape)} {board.dtype}")
-        entities = values["entities"]
-        level = GridLevel(
-            family=family,
-            rows=board.shape[0],
-            columns=board.shape[1],
-            canvas=max(board.shape),
-            offset=(0, 0),
-            blocked=tuple(sorted((int(row), int(column)) for row, column in np.argwhere(board == BLOCKED))),
-            right_walls=(),
-            down_walls=(),
-            start=_place(board, PLAYER, entities["player"]),
-            goal=_place(board, GOAL, entities["goal"]),
-        )
+        level = make(board, values["entities"])
         solution = level.solve()
         frames = FRAMES_PER_CELL * solution.steps + 1
         return Task(
             level_id=level.level_id,
-            family=family,
+            family=level.family,
             difficulty=state.stem.split("_")[0],
             texture=state.parent.parent.parent.name,
             split="",
@@ -126,10 +119,53 @@ def _grid_task(family: str) -> Callable[[Mapping[str, Any], Path, np.ndarray], T
             fps=FRAMES_PER_SECOND,
             level=level,
             solution=solution.path,
-            trajectory=get_family(family).trajectory(level, frames, 1 / FRAMES_PER_CELL),
+            trajectory=get_family(level.family).trajectory(level, frames, 1 / FRAMES_PER_CELL),
         )
 
     return read
+
+
+def _maze(family: str) -> Callable[[np.ndarray, Mapping[str, Any]], GridLevel]:
+    """Games whose blocked cells must not be entered: walls of mazes, traps of trapfields."""
+
+    def make(board: np.ndarray, entities: Mapping[str, Any]) -> GridLevel:
+        return GridLevel(
+            family=family,
+            rows=board.shape[0],
+            columns=board.shape[1],
+            canvas=max(board.shape),
+            offset=(0, 0),
+            blocked=_cells(board, BLOCKED),
+            right_walls=(),
+            down_walls=(),
+            start=_place(board, PLAYER, entities["player"]),
+            goal=_place(board, GOAL, entities["goal"]),
+        )
+
+    return make
+
+
+def _sokoban(board: np.ndarray, entities: Mapping[str, Any]) -> SokobanLevel:
+    """Sokoban, whose boxes and player may stand on targets."""
+    players = _cells(board, *SOKOBAN_PLAYER)
+    if len(players) != 1:
+        raise ValueError(f"the grid has {len(players)} players; expected one")
+    return SokobanLevel(
+        family="sokoban",
+        rows=board.shape[0],
+        columns=board.shape[1],
+        canvas=max(board.shape),
+        offset=(0, 0),
+        blocked=_cells(board, BLOCKED),
+        player=players[0],
+        boxes=_cells(board, *SOKOBAN_BOX),
+        targets=_cells(board, *SOKOBAN_TARGET),
+    )
+
+
+def _cells(board: np.ndarray, *codes: int) -> tuple[Cell, ...]:
+    """The cells that have one of the codes, sorted."""
+    return tuple((int(row), int(column)) for row, column in np.argwhere(np.isin(board, codes)))
 
 
 def _place(board: np.ndarray, code: int, entity: Mapping[str, Any]) -> Cell:
@@ -141,7 +177,8 @@ def _place(board: np.ndarray, code: int, entity: Mapping[str, Any]) -> Cell:
 
 
 GAMES: dict[str, Callable[[Mapping[str, Any], Path, np.ndarray], Task]] = {
-    "maze": _grid_task("regular"),
-    "trapfield": _grid_task("trapfield"),
+    "maze": _grid_task(_maze("regular")),
+    "trapfield": _grid_task(_maze("trapfield")),
+    "sokoban": _grid_task(_sokoban),
 }
 """Reader of a state by the benchmark's name of its game: (state's values, its file, given image) -> task."""

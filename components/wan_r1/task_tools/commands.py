@@ -25,8 +25,8 @@ _EXPORT = (
     "reads. Pictures and videos stay as they are."
 )
 _IMPORT = (
-    "Read folders in VR-Bench's layout (its mazes and trapfields in any skin, and all that export has written) into a "
-    "data set. Each level is held against the contract of our own; import.json lists by file what breaks it."
+    "Read folders in VR-Bench's layout (its mazes, trapfields and Sokoban in any skin, and all that export has written) "
+    "into a data set. Each level is held against the contract of our own; import.json lists by file what breaks it."
 )
 
 

@@ -6,7 +6,7 @@ import csv
 import io
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from wan_r1.score.files import VideoFileError
 from wan_r1.score.vr_bench_layout import own_row, read_references, read_vr_bench_level
 from wan_r1.tasks.families import get_family
 from wan_r1.tasks.level import Place
+from wan_r1.tasks.sokoban import SokobanLevel
 from wan_r1.tasks.task import Task
 from wan_r1.tasks.textures import FOREIGN, get_texture
 from wan_r1.tasks.video import MediaError, decode_image, decode_video, encode_image, encode_video
@@ -32,7 +33,7 @@ _AHEAD = 2
 _REST = 0.2
 """Within so many cells of an end of the solution the player rests there."""
 
-_NOUNS = {"player": "player", "goal": "goal", "wall": "walls", "trap": "traps", "floor": "floor"}
+_NOUNS = {"player": "player", "goal": "goal", "wall": "walls", "trap": "traps", "floor": "floor", "box": "box"}
 """Words of a prompt, by the benchmark's role, where the data set describes its skins nowhere."""
 
 
@@ -132,7 +133,7 @@ def _foreign_row(
     path: tuple[Place, ...] = solution.path
     if solution.count > 1 and verdict.em:
         # The video shows one of the shortest ways, which need not be the one that we would find first.
-        path = verdict.walk
+        path = _states(task.level, verdict.walk) if isinstance(task.level, SokobanLevel) else verdict.walk
     route = task.level.route(path) * task.level.canvas
     trajectory = _laid_on(route, verdict.track.astype(np.float64) * task.level.canvas) / task.level.canvas
     return {
@@ -155,6 +156,17 @@ def _foreign_row(
         "shortest_solutions": solution.count,
         "trajectory": trajectory.astype(np.float32).tolist(),
     }
+
+
+def _states(level: SokobanLevel, walk: Sequence[Place]) -> tuple[Place, ...]:
+    """The states of a level that the player's cells lead through."""
+    path = [level.start]
+    for here, there in itertools.pairwise(walk):
+        after = level.after(path[-1], (there[0] - here[0], there[1] - here[1]))
+        if after is None:
+            raise RowError("solution_legal", f"the player's move from {here} to {there} is against the rules")
+        path.append(after)
+    return tuple(path)
 
 
 def _laid_on(route: NDArray[np.float64], track: NDArray[np.float64]) -> NDArray[np.float64]:
