@@ -25,7 +25,7 @@ _EXPORT = (
     "reads. Pictures and videos stay as they are."
 )
 _IMPORT = (
-    "Read folders in VR-Bench's layout (its mazes, trapfields and Sokoban in any skin, and all that export has written) "
+    "Read folders in VR-Bench's layout (its mazes, trapfields, Sokoban in any skin, and all that export has written) "
     "into a data set. Each level is held against the contract of our own; import.json lists by file what breaks it."
 )
 
