@@ -47,6 +47,16 @@ def test_a_copy_at_a_quarter_of_the_opacity_counts(number: int, frame: int):
     assert lenient.em
 
 
+@pytest.mark.parametrize(("number", "frame"), [(9, 4), (10, 4), (11, 2), (12, 3)])
+def test_a_faint_copy_that_the_slow_reader_overlooks_counts(number: int, frame: int):
+    """By eye there is a second player beside the way; the slow reader gives it less than .25 of the opacity."""
+    task, video = kept()[number]
+    assert read(video, task).em
+    (verdict,) = verify(video[None], [task])
+    assert not verdict.em
+    assert verdict.violations[0].kind == "duplicate" and verdict.violations[0].frame == frame
+
+
 def test_both_readers_agree_on_solutions_and_cheats():
     tasks = level_tasks("tiny")[::6]
     for task in tasks:
