@@ -12,7 +12,7 @@ from wan_r1.tasks.family import DIFFICULTIES
 from wan_r1.tasks.schema import SPLITS
 from wan_r1.tasks.textures import TEXTURES
 
-_LAYOUT = "vr-bench"
+_LAYOUTS = ("vr-bench", "target-bench")
 _SHOWN_FAULTS = 20
 
 _GENERATE = (
@@ -22,11 +22,13 @@ _GENERATE = (
 _PREVIEW = "Write contact-sheet.png and preview.html, with playable videos by family, difficulty and texture."
 _EXPORT = (
     "Write a data set as <train|eval>/<game>/<skin>/<difficulty>/{images,videos,states}, which VR-Bench's evaluation "
-    "reads. Pictures and videos stay as they are."
+    "reads. Pictures and videos stay as they are. With --layout target-bench, write levels of the family navigation as "
+    "<segment>/<segment>_{video.mp4, first_frame.png, current_frame.png, trajectory.csv, caption.txt, metadata.json}."
 )
 _IMPORT = (
     "Read folders in VR-Bench's layout (its mazes, trapfields, Sokoban in any skin, and all that export has written) "
-    "into a data set. Each level is held against the contract of our own; import.json lists by file what breaks it."
+    "into a data set, or with --layout target-bench that benchmark's segments. Each level is held against the contract "
+    "of our own; import.json lists by file what breaks it."
 )
 
 
@@ -37,12 +39,12 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     preview = verbs.add_parser("preview", help="look at a data set", description=_PREVIEW)
     preview.add_argument("source", metavar="DATASET", help="folder of a data set or one of its files; path or S3 URI")
     preview.add_argument("--levels", type=int, default=1, metavar="int", help="of each sort (default %(default)s)")
-    export = verbs.add_parser("export", help="write a data set in VR-Bench's layout", description=_EXPORT)
+    export = verbs.add_parser("export", help="write a data set in another benchmark's layout", description=_EXPORT)
     export.add_argument("source", metavar="TABLE", help="folder of a data set or one of its files; path or S3 URI")
-    read = verbs.add_parser("import", help="read VR-Bench's layout into a data set", description=_IMPORT)
-    read.add_argument("source", metavar="DIR", help="folder in VR-Bench's layout; path or S3 URI")
+    read = verbs.add_parser("import", help="read another benchmark's layout into a data set", description=_IMPORT)
+    read.add_argument("source", metavar="DIR", help="folder in that layout; path or S3 URI")
     for one, what in ((export, "only this split"), (read, "split of all rows; by default by their folders' names")):
-        one.add_argument("--layout", required=True, choices=[_LAYOUT], help="the only one so far")
+        one.add_argument("--layout", required=True, choices=_LAYOUTS, help="whose folders")
         one.add_argument("--split", choices=SPLITS, help=what)
     read.add_argument("--size", type=int, metavar="int", help="pixels to bring pictures to; by default as they are")
     read.add_argument("--frames", type=int, metavar="int", help="frames to bring videos to; by default as they are")
@@ -71,13 +73,18 @@ def run(given: argparse.Namespace, source: Path, output: Path) -> dict[str, Any]
 
         return preview.run(dataset=source, output=output, levels=given.levels)
     if given.verb == "export":
-        from wan_r1.task_tools import vr_bench_export
+        from wan_r1.task_tools import target_bench_export, vr_bench_export
 
+        if given.layout == "target-bench":
+            return target_bench_export.run(dataset=source, output=output, split=given.split)
         return vr_bench_export.run(dataset=source, output=output, split=given.split)
-    from wan_r1.task_tools import vr_bench_import
+    from wan_r1.task_tools import target_bench_import, vr_bench_import
 
-    words = {name: getattr(given, name) for name in ("split", "size", "frames", "ambiguous")}
-    result = vr_bench_import.run(source=source, output=output, **words)
+    words = {name: getattr(given, name) for name in ("split", "size", "frames")}
+    if given.layout == "target-bench":
+        result = target_bench_import.run(source=source, output=output, **words)
+    else:
+        result = vr_bench_import.run(source=source, output=output, ambiguous=given.ambiguous, **words)
     _print_faults(result["faults"])
     return {**result, "faults": len(result["faults"])}
 

@@ -252,6 +252,9 @@ TEXTURES: dict[str, Texture] = {texture.name: texture for texture in _ALL}
 HELD_OUT = ("carpet", "marble")
 """Textures kept for testing: no split that a model or a judge learns from may have them."""
 
+RECORDED = "target-bench/recorded"
+"""In place of a texture: the pictures are of a real place."""
+
 FOREIGN = "vr-bench/"
 """Before the name of a skin that came with pictures from elsewhere: it is in the data, but we cannot draw it."""
 

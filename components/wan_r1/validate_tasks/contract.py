@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from wan_r1.tasks.families import FAMILIES
 from wan_r1.tasks.family import DIFFICULTIES
 from wan_r1.tasks.schema import SPLITS
-from wan_r1.tasks.textures import FOREIGN, TEXTURES
+from wan_r1.tasks.textures import FOREIGN, RECORDED, TEXTURES
 from wan_r1.validate_tasks.config import ValidateTasksConfig
 from wan_r1.validate_tasks.facts import FACTS
 
@@ -110,9 +110,9 @@ def check_rows(rows: pd.DataFrame, config: ValidateTasksConfig) -> Outcome:
     rule(
         expect.ExpectColumnValuesToMatchRegex,
         "texture_known",
-        f"texture is one of {', '.join(sorted(TEXTURES))}, or {FOREIGN}<skin> of a data set from elsewhere",
+        f"texture is one of {', '.join(sorted(TEXTURES))}, or {FOREIGN}<skin> or {RECORDED} of data from elsewhere",
         column="texture",
-        regex=rf"^(?:{'|'.join(sorted(TEXTURES))}|{FOREIGN}[\w.-]+)$",
+        regex=rf"^(?:{'|'.join(sorted(TEXTURES))}|{RECORDED}|{FOREIGN}[\w.-]+)$",
     )
     for name, (low, high, text) in _RANGES.items():
         between = expect.ExpectColumnValuesToBeBetween

@@ -18,11 +18,12 @@ from wan_r1.tasks.dataset import decode_level, decode_task
 from wan_r1.tasks.families import FAMILIES
 from wan_r1.tasks.level import Level, Place
 from wan_r1.tasks.navigation_level import NavigationLevel
+from wan_r1.tasks.recorded_level import RecordedLevel
 from wan_r1.tasks.render import PLAYER_DIAMETER
 from wan_r1.tasks.sokoban import SokobanSolution
 from wan_r1.tasks.textures import FOREIGN, TEXTURES
 from wan_r1.tasks.video import MediaError, decode_image, decode_video
-from wan_r1.validate_tasks.navigation_facts import NAVIGATION_FACTS, poses_of, tell_navigation
+from wan_r1.validate_tasks.navigation_facts import NAVIGATION_FACTS, poses_of, tell_navigation, tell_recorded
 from wan_r1.verification import verify
 
 FACTS: dict[str, str] = {
@@ -86,6 +87,8 @@ def row_facts(values: Mapping[str, Any], *, lossless: bool) -> dict[str, Any]:
     if level is not None and _solved(row, values, level):
         if isinstance(level, NavigationLevel):
             tell_navigation(row, values, level, _places(values["solution"], len(level.start)))
+        elif isinstance(level, RecordedLevel):
+            tell_recorded(row, values, level)
         else:
             _trajectory(row, values, level)
     _media(row, values, level, lossless)

@@ -12,6 +12,7 @@ from wan_r1.tasks.families.navigation import FAMILY, in_view, start_pose
 from wan_r1.tasks.level import Place
 from wan_r1.tasks.navigation_level import NavigationLevel
 from wan_r1.tasks.navigation_path import motion
+from wan_r1.tasks.recorded_level import RecordedLevel
 from wan_r1.tasks.robot import ROBOT_RADIUS, STOP_DISTANCE
 from wan_r1.tasks.textures import TEXTURES
 
@@ -78,6 +79,24 @@ def tell_navigation(row: Any, values: Mapping[str, Any], level: NavigationLevel,
         f"in frame {worst} the robot is {clearance[worst]:.3f} m from a wall or furniture, less than {ROBOT_RADIUS}",
     )
     _tell_reached(row, level, poses)
+
+
+def tell_recorded(row: Any, values: Mapping[str, Any], level: RecordedLevel) -> None:
+    """Tell what can be told of a recording: its poses follow its path, and its prompt is its caption."""
+    row.tell("target_named", values["prompt"] == level.caption, f"the caption is {level.caption!r}")
+    poses = poses_of(values)
+    if not row.tell("trajectory_true", poses is not None, f"the trajectory is not {values['frames']} poses"):
+        return
+    assert poses is not None
+    path = np.array(level.path, np.float64) / 100
+    away = np.hypot(*np.moveaxis(poses[:, None, :2] - path[None], -1, 0)).min(1)
+    gap = float(np.hypot(*np.diff(path, axis=0).T).max())
+    ends = max(np.hypot(*(poses[k, :2] - path[k])) for k in (0, -1))
+    row.tell(
+        "trajectory_true",
+        bool(away.max() <= gap / 2 + _NEAR and ends <= _NEAR),
+        f"the poses are up to {away.max():.2f} m off the recorded path, and {ends:.2f} m at its ends",
+    )
 
 
 def _tell_reached(row: Any, level: NavigationLevel, poses: NDArray[np.float64]) -> None:

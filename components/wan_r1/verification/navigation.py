@@ -48,8 +48,11 @@ class NavigationRules:
 
 PAPER = NavigationRules()
 """The weighting of the paper: .05, .10, .10, .35, .30."""
-PUBLISHED_CONFIG = NavigationRules(miss_distance=1.0, endpoint_sigma=0.5, weight_endpoint=0.45, weight_approach=0.20)
-"""The weighting of the benchmark's shipped configuration: .05, .10, .10, .45, .20, misses from 1 m, sigma .5 m."""
+PUBLISHED_CONFIG = NavigationRules(
+    miss_distance=1.0, endpoint_sigma=0.5, narrowest=0.5, widest=1.5, weight_endpoint=0.45, weight_approach=0.20
+)
+"""The benchmark's shipped configuration (`evaluation/config/vggt_config.yaml`): .05, .10, .10, .45, .20, misses from
+1 m, sigma .5 m, and a corridor of .5 to 1.5 m."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import numpy as np
 
 from wan_r1.tasks.level import GridLevel
 from wan_r1.tasks.navigation_level import NavigationLevel
+from wan_r1.tasks.recorded_level import RecordedLevel
 from wan_r1.tasks.road_family import RoadLevel
 from wan_r1.tasks.sokoban import SokobanLevel
 from wan_r1.verification.appearance import SceneError
@@ -83,6 +84,11 @@ def verify(
     scenes: dict[int, AnyScene] = {}
     for i, (video, task) in enumerate(zip(videos, tasks, strict=True)):
         problem = _problem(video, task, any_length)
+        if isinstance(task.level, RecordedLevel):
+            problem = (
+                f"the world of the recorded segment {task.level.segment!r} is not known; give a world decoder "
+                "(wan_r1.verification.world_decoder)"
+            )
         if problem is None and isinstance(task.level, NavigationLevel):
             verdicts[i] = read_navigation(video, task)
             continue

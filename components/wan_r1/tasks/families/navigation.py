@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,7 @@ from wan_r1.tasks.level import Place
 from wan_r1.tasks.navigation_layout import Layout, furnish
 from wan_r1.tasks.navigation_level import NavigationLevel
 from wan_r1.tasks.navigation_path import MARGIN, RAMP, effort_of, motion, timed
+from wan_r1.tasks.recorded_level import RecordedLevel
 from wan_r1.tasks.robot import ROBOT_RADIUS, STOP_DISTANCE
 from wan_r1.tasks.room_surfaces import bare_scene, room_scene
 from wan_r1.tasks.textures import Texture
@@ -177,6 +180,19 @@ class Navigation(BaseFamily[NavigationLevel]):
             if solution.count == 1 and low <= effort_of(level, solution.path) <= most:
                 return level
         return None
+
+    def from_state(self, state: Mapping[str, Any]) -> Any:
+        """The level that the ``state`` column describes: one of ours, or a recording from elsewhere.
+
+        Raises:
+            ValueError: if it describes none, or one of another family.
+        """
+        if not state.get("recorded"):
+            return super().from_state(state)
+        level = RecordedLevel.from_state(state)
+        if level.family != self.name:
+            raise ValueError(f"level state is of family {level.family!r}, not {self.name!r}")
+        return level
 
     def render(
         self, level: NavigationLevel, texture: Texture, positions: NDArray[np.floating] | None, size: int
