@@ -43,6 +43,7 @@ from wan_r1.train_sft.training import Demonstrations, SftTrainer
 from wan_r1.video_model import tiny
 from wan_r1.video_model.flops import VideoShape, forward_flops, peak_flops, training_flops
 from wan_r1.video_model.loading import compile_blocks, default_device, from_pipeline
+from wan_r1.video_model.lora import ensure_lora
 from wan_r1.video_model.schedule import sigma_grid
 from wan_r1.video_model.wan import VideoModel
 
@@ -81,6 +82,8 @@ FIVE_BILLION: dict[str, Any] = {
     "text_encoder": {"d_model": 4096, "d_kv": 64, "d_ff": 64, "num_layers": 1, "num_heads": 64, "dropout_rate": 0.0},
 }
 """Configs of Wan-AI/Wan2.2-TI2V-5B-Diffusers (``transformer/config.json``, ``vae/config.json``)."""
+
+LORA_ALPHA = 64.0
 
 TINY: dict[str, Any] = {
     "transformer": tiny.TRANSFORMER,
@@ -123,6 +126,8 @@ def random_model(configs: dict[str, Any], given: argparse.Namespace, device: tor
         codec_batch=1,
         sample_batch=given.micro_batch,
     )
+    # Before anything is compiled: the blocks must not change any more.
+    ensure_lora(model.transformer, rank=given.lora_rank, alpha=LORA_ALPHA, seed=0)
     if given.compile:
         compile_blocks(model)
     return model
@@ -164,6 +169,7 @@ def common(given: argparse.Namespace) -> dict[str, Any]:
     """What both trainings are told; nothing but the steps themselves runs between two of them."""
     return {
         "lora_rank": given.lora_rank,
+        "lora_alpha": LORA_ALPHA,
         "validate_every": 10**6,
         "checkpoint_every": 10**6,
         "precision": "bf16" if given.weights == "bf16" else "no",
