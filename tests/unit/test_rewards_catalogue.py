@@ -73,7 +73,7 @@ def test_a_wrong_value_names_the_reward_the_value_and_the_video(value):
 
 
 def test_our_rewards_have_documentation():
-    assert list(REWARDS) == ["trajectory", "exact_match", "precision", "success", "judge", "embedding"]
+    assert list(REWARDS) == ["trajectory", "exact_match", "precision", "success", "navigation", "judge", "embedding"]
     assert all(function.__doc__ for function in REWARDS.values())
 
 
@@ -116,7 +116,7 @@ def test_a_users_own_reward_is_loaded_by_name(own_module):
         ("trajectry", "did you mean trajectory"),
         (
             "nonsense",
-            "success, judge, embedding, embedding:MODEL, judge:MODEL, or module:function",
+            "success, navigation, judge, embedding, embedding:MODEL, judge:MODEL, or module:function",
         ),
         (":careful", "is unknown"),
         ("my_rewards_of_test:", "is unknown"),

@@ -8,6 +8,7 @@ import pytest
 from robot_cheats import CHEATS, HONEST
 
 from wan_r1.rewards import RewardInputs, get_reward
+from wan_r1.score.floor_plan import plan_frames
 from wan_r1.tasks.task import Task, make_task
 from wan_r1.tasks.video import decode_video, encode_video
 from wan_r1.verification import verify
@@ -94,3 +95,20 @@ def test_what_cannot_be_read_is_an_error(task: Task) -> None:
     ]
     for verdict in verify(nothing, [task] * 2):
         assert not verdict.sr and not verdict.kept_rules and verdict.pr == 0
+
+
+def test_the_score_of_target_bench_is_a_reward(task: Task) -> None:
+    videos = np.stack([task.video, CHEATS["teleport"](task), CHEATS["frozen"](task)])
+    inputs = RewardInputs(videos=videos, tasks=[task] * 3, verdicts=verify(videos, [task] * 3))
+    output = get_reward("navigation")(inputs)
+    assert output.reward[0] > 0.95 and output.reward[1] < 0.5 and output.reward[2] < 0.3
+    assert output.components["sr"].tolist() == [1, 0, 0] and output.components["ade"][0] < 0.06
+
+
+def test_the_way_is_drawn_on_the_floor_plan(task: Task) -> None:
+    (verdict,) = verify([task.video], [task])
+    shown = np.array([0, 8, 16])
+    frames = plan_frames(task.level, verdict, shown, 200)
+    assert frames.shape == (3, 200, 200, 3) and frames.dtype == np.uint8
+    drawn = [int((frame != frames[0]).any(-1).sum()) for frame in frames]
+    assert drawn[0] == 0 < drawn[1] and drawn[2] > 0

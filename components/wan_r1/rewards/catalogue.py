@@ -26,6 +26,7 @@ REWARDS: dict[str, RewardFn] = {
     "exact_match": facts.exact_match,
     "precision": facts.precision,
     "success": facts.success,
+    "navigation": facts.navigation,
     "judge": facts.judge,
     "embedding": embedding,
 }

@@ -8,6 +8,7 @@ import numpy as np
 
 from wan_r1.rewards.interface import RewardInputs, RewardOutput
 from wan_r1.verification import Verdict
+from wan_r1.verification.navigation import FULL_SCORE
 
 EXACT_WEIGHT, PRECISION_WEIGHT, FIDELITY_WEIGHT = 0.3, 0.5, 0.2
 """Weights of exact match, precision and fidelity (arXiv 2603.27866, Eq. 11)."""
@@ -50,6 +51,20 @@ def success(inputs: RewardInputs) -> RewardOutput:
     return RewardOutput(reward=value, components={"sr": value})
 
 
+def navigation(inputs: RewardInputs) -> RewardOutput:
+    """Target-Bench's weighted score of a robot's recovered path, 0 to 1; a video that breaks a rule keeps half of it.
+
+    A video that was not read as a robot's earns nothing.
+    """
+    scores = _values(inputs.verdicts, lambda verdict: verdict.navigation.score if verdict.navigation else 0.0)
+    full = scores / np.float32(FULL_SCORE)
+    kept = _values(inputs.verdicts, _kept_rules)
+    reward = np.where(kept > 0, full, BROKEN_RULE * full).astype(np.float32)
+    parts = {name: _values(inputs.verdicts, _of_path(name)) for name in _OF_PATH}
+    success = _values(inputs.verdicts, lambda verdict: verdict.sr)
+    return RewardOutput(reward=reward.clip(0, 1), components={**parts, "sr": success, "kept_rules": kept})
+
+
 def judge(inputs: RewardInputs) -> RewardOutput:
     """The score of a learned judge; its agreement with verified exact match is logged beside it.
 
@@ -62,6 +77,13 @@ def judge(inputs: RewardInputs) -> RewardOutput:
     exact = _values(inputs.verdicts, _em)
     agrees = ((score >= 0.5) == (exact > 0)).astype(np.float32)
     return RewardOutput(reward=score, components={"judge": score, "judge_agrees": agrees})
+
+
+_OF_PATH = ("ade", "fde", "miss_rate", "soft_endpoint", "approach_consistency")
+
+
+def _of_path(name: str) -> Callable[[Verdict], float]:
+    return lambda verdict: getattr(verdict.navigation, name, 0.0)
 
 
 def _em(verdict: Verdict) -> float:

@@ -10,7 +10,9 @@ import cv2
 import numpy as np
 
 from wan_r1.reports import Clip, Html, Pane, Section, escape, figure, figure_grid, note, page, percent, show, table
+from wan_r1.score.floor_plan import plan_frames
 from wan_r1.tasks.dataset import Task
+from wan_r1.tasks.navigation_level import NavigationLevel
 from wan_r1.verification import VIOLATIONS, Verdict
 
 _MOST_BYTES = 24_000_000
@@ -44,11 +46,7 @@ class ScorePage:
             title=str(row["video"]),
             panes=[
                 Pane(label="Video", frames=_scaled(video[shown]), lines=_metrics(row, ""), good=bool(row["em"])),
-                Pane(
-                    label="Track",
-                    frames=_with_track(video, shown, task, verdict),
-                    lines=["as VR-Bench: " + ", ".join(_metrics(row, "vr_bench_"))],
-                ),
+                _second_pane(row, video, shown, task, verdict),
             ],
             below=timeline(verdict, len(video)),
         )
@@ -106,6 +104,20 @@ def timeline(verdict: Verdict, frames: int) -> Html:
         text = f"{kind}: {'frame' if when.isdigit() else 'frames'} {when} at {where}"
         lines.append(f'<li title="{escape(VIOLATIONS.get(kind, ""))}"><span>{escape(text)}</span><b>{bars}</b></li>')
     return Html(f'<ul class="timeline" aria-label="Broken rules over {frames} frames">{"".join(lines)}</ul>')
+
+
+def _second_pane(row: Mapping[str, Any], video: np.ndarray, shown: np.ndarray, task: Task, verdict: Verdict) -> Pane:
+    """What was read: the track in the frames, or of a robot the way on its floor plan; and the benchmark's metrics."""
+    if isinstance(task.level, NavigationLevel) and verdict.navigation is not None:
+        found = verdict.navigation
+        lines = [
+            f"as Target-Bench: score {found.score:.2f}, ADE {found.ade:.2f} m, FDE {found.fde:.2f} m",
+            f"misses {100 * found.miss_rate:.0f} %, endpoint {found.soft_endpoint:.2f}, "
+            f"approach {found.approach_consistency:.2f}",
+        ]
+        return Pane(label="Way", frames=plan_frames(task.level, verdict, shown, _SIDE), lines=lines)
+    frames = _with_track(video, shown, task, verdict)
+    return Pane(label="Track", frames=frames, lines=["as VR-Bench: " + ", ".join(_metrics(row, "vr_bench_"))])
 
 
 def _runs(frames: Sequence[int]) -> list[tuple[int, int]]:

@@ -42,6 +42,8 @@ _GOOD_FIT = 2.5
 """Mean difference in levels up to which a fit is taken as it is; above, poses around are tried too."""
 _BAD_FIT = 7.0
 """The same from which poses all over the floor are tried."""
+_SUSPECT = 30.0
+"""Mean difference of a window of five pixels from which a pose is looked for once more."""
 _PATIENCE, _AGAIN = 3, 8
 """After so many frames that nothing fits, only every so many frames are looked for in the whole room."""
 _BEST = 3
@@ -89,8 +91,15 @@ def track_camera(video: NDArray[np.uint8], level: NavigationLevel, texture: str)
             before = last
         poses[frame], fits[frame] = pose, fit
     poses[:, 2] = np.unwrap(poses[:, 2])
-    drawn = search.draw(poses, SIDE, _RAYS)
-    return CameraTrack(poses=poses, fit=fits, difference=np.abs(pictures - drawn).mean(-1).astype(np.float32))
+    difference = np.abs(pictures - search.draw(poses, SIDE, _RAYS)).mean(-1).astype(np.float32)
+    # Where something seems to differ, it may be the pose that is off by a little.
+    worst = np.array([cv2.blur(one, (5, 5)).max() for one in difference])
+    for frame in np.flatnonzero((worst > _SUSPECT) & (fits <= _BAD_FIT)).tolist():
+        pose, fit = search.again(pictures[frame], poses[frame])
+        if fit < fits[frame]:
+            poses[frame], fits[frame] = pose, fit
+            difference[frame] = np.abs(pictures[frame] - search.draw(pose[None], SIDE, _RAYS)[0]).mean(-1)
+    return CameraTrack(poses=poses, fit=fits, difference=difference)
 
 
 def reduced(video: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
@@ -141,6 +150,12 @@ class _Search:
             if fit <= limit:
                 break
         return pose, fit
+
+    def again(self, picture: NDArray[np.float32], pose: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        """The best pose that is found from places just beside one, and its fit."""
+        starts = self._best(picture, _moved(pose, _BESIDE), SIDE, _RAYS, _BEST)
+        found = [self._refine(picture, start) for start in starts]
+        return min(found, key=lambda one: one[1])
 
     def _best(self, picture, poses: NDArray[np.float64], side: int, fine: int, count: int) -> NDArray[np.float64]:
         if len(poses) <= count:
@@ -193,6 +208,10 @@ _PROBES = np.array(
     [[0.0, 0.0, 0.0]]
     + [[sign * step * (axis == k) for axis in range(3)] for k, step in enumerate(_STEPS) for sign in (1, -1)]
 )
+_BESIDE = np.array(
+    [[ahead, aside, turn] for ahead in (-0.1, 0.0, 0.1) for aside in (-0.1, 0.0, 0.1) for turn in (-0.06, 0.0, 0.06)]
+)
+"""Metres ahead, metres aside and radians, just beside a pose."""
 _NEIGHBOURHOOD = np.array(
     [
         [ahead, aside, turn]

@@ -55,6 +55,10 @@ PUBLISHED_CONFIG = NavigationRules(
 1 m, sigma .5 m, and a corridor of .5 to 1.5 m."""
 
 
+FULL_SCORE = 0.9
+"""The score of the recorded path itself: what the weights add up to in both published weightings."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class NavigationMetrics:
     """Metrics of one path.
