@@ -43,7 +43,7 @@ def test_every_field_is_documented(command: str) -> None:
         (["generate-tasks", "--output=x", "--train-levels=-3"], "tasks_train_levels=-3 is not allowed"),
         (["generate-tasks", "--output=x", "--seed=one"], "seed='one' is not of type int"),
         (["generate-tasks", "--output=x", "--families=regulr"], "tasks_families=('regulr',) is not allowed"),
-        (["generate-tasks", "--output=x", "--preset=tny"], "preset='tny' is unknown; allowed: tiny"),
+        (["generate-tasks", "--output=x", "--preset=tny"], "preset='tny' is unknown; allowed: small, tiny"),
         (["validate-tasks", "--dataset=none", "--certificate=c", "--report=r"], "none has no Parquet file"),
         (["run", "local", "none.py"], "none.py is no file"),
     ],
