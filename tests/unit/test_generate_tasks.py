@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ FEW = {
 }
 
 
+LEVEL_FAMILIES = ["irregular", "maze3d", "regular", "sokoban", "trapfield"]
 ROADS = {"canvas": 16, "height": 128, "width": 128, "frames": 81, "steps_per_frame": 0.5}
 
 
@@ -85,6 +87,28 @@ def test_any_shards_and_workers_give_the_same_rows(
     run(tiny(shard_rows=shard_rows, workers=workers), output=tmp_path / "tasks")
     assert rows_of(tmp_path / "tasks") == rows_of(made[0])
     assert all(pq.read_metadata(file).num_rows <= shard_rows for file in data_files(tmp_path / "tasks"))
+
+
+@settings(max_examples=4, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    rows=st.integers(1, 4),
+    shards=st.integers(1, 4),
+    shape=st.sampled_from([{}, {"shortest": 0.2}, {"longest": 0.8, "loops": 0.3}, {"boxes": 1, "pushes": 3}]),
+)
+def test_levels_of_every_family_are_the_same_in_any_layout(
+    seed: int, rows: int, shards: int, shape: dict[str, float]
+) -> None:
+    few = {"train_levels": 3, "validation_levels": 0, "prompts_levels": 2, "test_levels": 0, "harder_levels": 0}
+    form = {**few, "families": LEVEL_FAMILIES, "canvas": 8, "height": 64, "width": 64, "frames": 41, "seed": seed}
+    form |= {"train_difficulties": ["hard", "medium"], "textures": ["plain", "wood", "sand"], **shape}
+    with tempfile.TemporaryDirectory() as scratch:
+        one, many = Path(scratch, "one"), Path(scratch, "many")
+        run(tiny(**form), output=one)
+        for shard in range(shards):
+            run(tiny(**form, shard_rows=rows, shards=shards, shard=shard), output=many / str(shard))
+        assert rows_of(one) == rows_of(many)
+        assert len(rows_of(one)) == 5 * len(LEVEL_FAMILIES)
 
 
 def test_workers_change_no_byte_of_any_file(made: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
