@@ -137,6 +137,22 @@ class BaseFamily(Generic[L]):
         low, high = self.span(difficulty, canvas)
         return low + round(self.shape.shortest * (high - low)), low + round(self.shape.longest * (high - low))
 
+    def moves_within(self, difficulty: str, canvas: int, max_steps: int | None) -> tuple[int, int]:
+        """`lengths`, up to the moves that the video has room for.
+
+        Raises:
+            ConfigError: if it has not room for the fewest.
+        """
+        low, high = self.lengths(difficulty, canvas)
+        if max_steps is not None:
+            high = min(high, max_steps)
+        if low > high:
+            raise ConfigError(
+                f"{self.name} levels of difficulty={difficulty!r} on canvas={canvas} take at least {low} moves, but "
+                f"max_steps={max_steps}; use at least {low}, or an easier difficulty"
+            )
+        return low, high
+
     def refusal(self, difficulty: str, canvas: int, max_steps: int) -> tuple[str, str] | None:
         """A parameter of the shape with which there are no or hardly any levels, and the values with which there are.
 
@@ -212,10 +228,7 @@ class GridFamily(BaseFamily[GridLevel]):
         On a canvas of 4 cells: easy and medium 3, hard 4; of 8: 3, 5, 7; of 12: 5, 8, 11; of 16: 7, 11, 15. A canvas of
         more than 5 cells always keeps one free, so that no board is found at a fixed place.
         """
-        if difficulty not in DIFFICULTIES:
-            raise ConfigError(f"difficulty={difficulty!r} is unknown; allowed: {', '.join(DIFFICULTIES)}")
-        if canvas < MIN_CANVAS:
-            raise ConfigError(f"canvas={canvas} is too small; use at least {MIN_CANVAS} cells")
+        check_board(difficulty, canvas)
         if difficulty == "hard":
             return canvas if canvas <= 5 else canvas - 1
         return max(3, int(canvas * {"easy": 0.45, "medium": 0.7}[difficulty]))
@@ -239,14 +252,7 @@ class GridFamily(BaseFamily[GridLevel]):
             ConfigError: if the difficulty is unknown, the canvas too small or ``max_steps`` below its fewest moves.
         """
         side = self.side(difficulty, canvas)
-        low, high = self.lengths(difficulty, canvas)
-        if max_steps is not None:
-            high = min(high, max_steps)
-        if low > high:
-            raise ConfigError(
-                f"{self.name} levels of difficulty={difficulty!r} on canvas={canvas} take at least {low} moves, but "
-                f"max_steps={max_steps}; use at least {low}, or an easier difficulty"
-            )
+        low, high = self.moves_within(difficulty, canvas, max_steps)
         # Python's generator is several times faster than numpy's for single small draws.
         dice = random.Random(int(rng.integers(2**63)))
         for _ in range(_DRAWS):
@@ -299,6 +305,18 @@ class GridFamily(BaseFamily[GridLevel]):
             ConfigError: if the solution does not fit in the frames.
         """
         return walk_steadily(level.route(level.solve().path), frames, steps_per_frame)
+
+
+def check_board(difficulty: str, canvas: int) -> None:
+    """Refuse a difficulty that there is none of, and a canvas on which the difficulties do not differ.
+
+    Raises:
+        ConfigError: with what is allowed.
+    """
+    if difficulty not in DIFFICULTIES:
+        raise ConfigError(f"difficulty={difficulty!r} is unknown; allowed: {', '.join(DIFFICULTIES)}")
+    if canvas < MIN_CANVAS:
+        raise ConfigError(f"canvas={canvas} is too small; use at least {MIN_CANVAS} cells")
 
 
 def walk_steadily(

@@ -10,8 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wan_r1.config import ConfigError
-from wan_r1.tasks.family import DIFFICULTIES, MIN_CANVAS, BaseFamily, around_cells, walk_steadily
+from wan_r1.tasks.family import BaseFamily, around_cells, check_board, walk_steadily
 from wan_r1.tasks.level import Cell, steps_from
 from wan_r1.tasks.sokoban import SokobanLevel
 from wan_r1.tasks.sokoban_drawing import draw_sokoban
@@ -49,10 +48,7 @@ class Sokoban(BaseFamily[SokobanLevel]):
         On a canvas of 4 cells: easy and medium 3, hard 4; of 8: 4, 5, 7; of 12 and more: 5, 6, 7. Larger boards would
         be no harder, only more of a walk: what makes a level hard is how its boxes block each other.
         """
-        if difficulty not in DIFFICULTIES:
-            raise ConfigError(f"difficulty={difficulty!r} is unknown; allowed: {', '.join(DIFFICULTIES)}")
-        if canvas < MIN_CANVAS:
-            raise ConfigError(f"canvas={canvas} is too small; use at least {MIN_CANVAS} cells")
+        check_board(difficulty, canvas)
         if canvas < 8:
             return {"easy": 3, "medium": canvas - 1, "hard": min(canvas, 6)}[difficulty]
         return {"easy": 4 + (canvas >= 12), "medium": 5 + (canvas >= 12), "hard": 7}[difficulty]
@@ -125,14 +121,7 @@ class Sokoban(BaseFamily[SokobanLevel]):
     ) -> Iterator[SokobanLevel]:
         """Levels of one board, `generate`'s first; arguments and errors as there."""
         side = self.side(difficulty, canvas)
-        low, high = self.lengths(difficulty, canvas)
-        if max_steps is not None:
-            high = min(high, max_steps)
-        if low > high:
-            raise ConfigError(
-                f"{self.name} levels of difficulty={difficulty!r} on canvas={canvas} take at least {low} moves, but "
-                f"max_steps={max_steps}; use at least {low}, or an easier difficulty"
-            )
+        low, high = self.moves_within(difficulty, canvas, max_steps)
         dice = random.Random(int(rng.integers(2**63)))
         boxes, pushes = self.boxes(difficulty, side), self.pushes(difficulty, side)
         planned = difficulty == "hard" and side >= 5 and boxes > 1 and dice.random() < _PLANNED
