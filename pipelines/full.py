@@ -58,7 +58,7 @@ def full(
     """Make puzzles, fine-tune a video model on their solutions, improve it by verified rewards, and measure it.
 
     Args:
-        preset: values of everything that is not given: `tiny` or `wan2.2-ti2v-5b`.
+        preset: values of everything that is not given: `tiny`, `small` or `wan2.2-ti2v-5b`.
         seed: seed of all stages.
         storage_uri: where models, checkpoints and results are kept: `s3://bucket/prefix` or a folder.
         run_id: name of the run's results in the storage; empty takes Kubeflow's id of the run.
