@@ -158,11 +158,13 @@ def a_box_lags_behind(task: Task) -> Video:
 
 
 @cheat(RULE)
-def a_box_is_pulled_back_and_home_again(task: Task) -> Video:
+def a_box_is_pulled_back_and_home_again(task: Task) -> Video | None:
     """The player walks away from the goal with the last box behind it, and brings it back."""
     frames, middle = task.frames, task.frames // 2
     order = np.concatenate([np.arange(middle + 1), np.arange(middle, 2 * middle - frames + 1, -1)])[:frames]
-    return draw(task, task.trajectory[order], true_boxes(task)[order])
+    boxes = true_boxes(task)[order]
+    # Where every push comes before the frame that it goes back to, nothing is pulled.
+    return draw(task, task.trajectory[order], boxes) if (boxes[-1] != boxes[middle]).any() else None
 
 
 @cheat(RULE)

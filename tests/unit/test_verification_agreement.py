@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import slow_reader
 from cheats import CHEATS, RULE, level_tasks
 from kept_rollouts import kept
 from slow_reader import read
@@ -24,7 +25,7 @@ def test_rollouts_that_were_misread_once(number: int, kind: str, frame: int):
     assert (kind, frame) in {(found.kind, found.frame) for found in verdict.violations}
 
 
-@pytest.mark.parametrize("number", [4, 5])
+@pytest.mark.parametrize("number", [4, 5, 13, 14])
 def test_a_player_at_half_its_opacity_is_lost(number: int):
     """It fades in on the goal: just under half for one reader and just over half for the other."""
     task, video = kept()[number]
@@ -36,25 +37,35 @@ def test_a_player_at_half_its_opacity_is_lost(number: int):
 
 @pytest.mark.parametrize(("number", "frame"), [(6, 3), (7, 2), (8, 3)])
 def test_a_copy_at_a_quarter_of_the_opacity_counts(number: int, frame: int):
-    """A copy shows on the goal a frame early. The slow reader gives it .26 to .31 of its opacity; the fast one, which
-    forgives what blur explains, .20 to .24: at a threshold of .25 it overlooked all three."""
+    """A copy shows on the goal a frame early. The slow reader gives it .26 to .31 of its opacity. What blur explains
+    leaves .20 to .24 of it: once a quarter was asked for all the same, not what blur leaves of a quarter."""
     task, video = kept()[number]
     assert (read(video, task).broken, read(video, task).frame) == ("second player", frame)
     (verdict,) = verify(video[None], [task])
     assert not verdict.em and not verdict.sr
     assert {(found.kind, found.frame) for found in verdict.violations} == {("duplicate", frame)}
-    (lenient,) = verify(video[None], [task], rules=StrictRules(duplicate=0.25))
-    assert lenient.em
 
 
 @pytest.mark.parametrize(("number", "frame"), [(9, 4), (10, 4), (11, 2), (12, 3)])
-def test_a_faint_copy_that_the_slow_reader_overlooks_counts(number: int, frame: int):
-    """By eye there is a second player beside the way; the slow reader gives it less than .25 of the opacity."""
+def test_both_readers_overlook_a_copy_of_less_than_a_quarter(number: int, frame: int):
+    """On plain floor blur explains nothing, and the copy is what it looks: more than a fifth, less than a quarter."""
     task, video = kept()[number]
     assert read(video, task).em
     (verdict,) = verify(video[None], [task])
-    assert not verdict.em
-    assert verdict.violations[0].kind == "duplicate" and verdict.violations[0].frame == frame
+    assert verdict.em
+    (strict,) = verify(video[None], [task], rules=StrictRules(duplicate=0.2))
+    assert (strict.violations[0].kind, strict.violations[0].frame) == ("duplicate", frame)
+
+
+@pytest.mark.parametrize("number", [15, 16])
+def test_a_copy_just_above_a_quarter_is_at_the_limit(number: int, monkeypatch: pytest.MonkeyPatch):
+    """On the goal, one frame early: between .25 and .26 of the opacity for the slow reader, below .25 for the fast."""
+    task, video = kept()[number]
+    (verdict,) = verify(video[None], [task])
+    (strict,) = verify(video[None], [task], rules=StrictRules(duplicate=0.23))
+    assert verdict.em and not strict.em and not read(video, task).em
+    monkeypatch.setattr(slow_reader, "SECOND", 0.26)
+    assert read(video, task).em
 
 
 def test_both_readers_agree_on_solutions_and_cheats():

@@ -137,7 +137,7 @@ def _boxes(sharp: np.ndarray, scene: Appearance, rules: StrictRules) -> tuple[np
         squared = squared + np.roll(squared, 1, axis) + np.roll(squared, -1, axis)
     least = scene.energy.reshape(rows, _BLOCK, columns, _BLOCK).min((1, 3))
     # A little less than what counts, for what rounding does.
-    active = squared >= (0.95 * min(rules.present, rules.duplicate)) ** 2 * least
+    active = squared >= (0.95 * min(rules.present, rules.duplicate, rules.faintest)) ** 2 * least
     bounds = []
     for axis in (2, 1):
         any_there = active.any(axis)

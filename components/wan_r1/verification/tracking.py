@@ -53,7 +53,7 @@ def track(
     every = np.arange(n * frames)
 
     # Few pixels come into question, so the rest is never looked at again.
-    frame, pixel = np.divmod(np.flatnonzero(flat >= min(rules.present, rules.duplicate)), flat.shape[1])
+    frame, pixel = np.divmod(np.flatnonzero(flat >= min(rules.present, rules.faintest)), flat.shape[1])
     order = np.argsort(explained[frame, pixel], kind="stable")
     frame, pixel = frame[order], pixel[order]
     first = _last_of(frame, pixel, flat[frame, pixel] >= rules.present, n * frames)
@@ -63,7 +63,7 @@ def track(
     away_y = np.abs(pixel // width - first[frame] // width)
     away_x = np.abs(pixel % width - first[frame] % width)
     away_y, away_x = np.minimum(away_y, height - away_y), np.minimum(away_x, width - away_x)
-    other = (flat[frame, pixel] >= rules.duplicate) & (away_y**2 + away_x**2 >= reach**2)
+    other = (flat[frame, pixel] >= rules.faintest) & (away_y**2 + away_x**2 >= reach**2)
     second = _last_of(frame, pixel, other, n * frames)
     two = np.zeros(n * frames, bool)
     two[frame[other]] = True
@@ -75,11 +75,11 @@ def track(
     opacities = opacities.reshape(n, frames, 2)
     seen = opacities[..., 0] >= rules.present
     position = _follow(places, opacities, anchors, scenes, which, rules)
-    doubled = seen & (opacities[..., 1] >= rules.duplicate)
+    doubled = seen & (opacities[..., 1] >= rules.faintest)
     i, f = np.nonzero(doubled)
     pixels = second.reshape(n, frames)[i, f]
-    sure = _sharp_opacity(difference[i, f], pixels // width, pixels % width, scenes, which[i], cell)
-    doubled[i, f] = sure >= rules.duplicate
+    sure, due = _sharp_opacity(difference[i, f], pixels // width, pixels % width, scenes, which[i], cell, rules)
+    doubled[i, f] = sure >= np.maximum(due, rules.faintest)
     doubled |= seen & (_area(difference, position, scenes, which, cell) > rules.largest)
     position[~seen] = np.nan
     hidden = _hidden(position, seen, scenes, which, cell)
@@ -93,10 +93,13 @@ def _last_of(frame: np.ndarray, pixel: np.ndarray, wanted: np.ndarray, frames: i
     return found
 
 
-def _sharp_opacity(difference, y, x, scenes: Sequence[Appearance], which: np.ndarray, cell: float) -> np.ndarray:
+def _sharp_opacity(
+    difference, y, x, scenes: Sequence[Appearance], which: np.ndarray, cell: float, rules: StrictRules
+) -> tuple[np.ndarray, np.ndarray]:
     """Opacity [K] of a player at pixels (y, x) of K frames [K, 3, H, W], from what no blur at all could explain.
 
-    Blur is forgiven here pixel by pixel, however uneven it is: a second player is only counted if it is none.
+    Blur is forgiven here pixel by pixel, however uneven it is: a second player is only counted if it is none. Beside it
+    what is left, forgiven alike, of a player of the opacity `StrictRules.duplicate`: on a goal that is much less.
     """
     height, width = difference.shape[-2:]
     half = int(np.ceil(cell / 2)) + 1
@@ -108,12 +111,15 @@ def _sharp_opacity(difference, y, x, scenes: Sequence[Appearance], which: np.nda
         np.moveaxis(np.stack([getattr(s, name) for s in scenes])[which[:, None, None], *near], -1, 1)
         for name in ("leak", "background")
     )
-    seen = seen - seen.clip(MOST_BLUR * np.minimum(leak, 0), MOST_BLUR * np.maximum(leak, 0))
+    low, high = MOST_BLUR * np.minimum(leak, 0), MOST_BLUR * np.maximum(leak, 0)
     own = np.ix_(around % height, around % width)
     colour = np.stack([s.colour[:, *own] for s in scenes])[which]
     opacity = np.stack([s.opacity[own] for s in scenes])[which]
     energy = np.stack([s.energy for s in scenes])[which, y, x]
-    return (seen * (colour - opacity[:, None] * background)).sum((1, 2, 3)) / energy
+    player = colour - opacity[:, None] * background
+    faint = rules.duplicate * player
+    left, due = (((each - each.clip(low, high)) * player).sum((1, 2, 3)) / energy for each in (seen, faint))
+    return left, due
 
 
 def refine_peaks(score: np.ndarray, pixel: np.ndarray) -> np.ndarray:

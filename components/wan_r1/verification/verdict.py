@@ -50,9 +50,11 @@ class StrictRules:
     """How much further than the level's speed the player may come: between two frames, and in the time of one cell."""
     present: float = 0.5
     """Least opacity at which the player counts as present (a disc of 5 px blurred by 1 px still has about .65)."""
-    duplicate: float = 0.2
-    """Least opacity at which a second player counts as one. What a blur of the background explains is taken off first,
-    so that a copy drawn at a quarter of the player's opacity is read as .20 to .25."""
+    duplicate: float = 0.25
+    """Least opacity at which a second player counts as one: it is compared with what is left of a player of this
+    opacity, there, when what blur explains is taken off, as it is from the video."""
+    faintest: float = 0.15
+    """Least opacity that must be left of a second player then."""
     largest: float = 1.4
     """Most area of the player's colour around the player, as a share of its own; more is a second one overlapping."""
     likeness: float = 0.75
