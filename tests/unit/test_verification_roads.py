@@ -16,7 +16,7 @@ from road_cheats import FORMS, ROAD_CHEATS, ROADS, Video, half_way_and_stops, hi
 from wan_r1.verification import verify
 
 LEAST_COMPRESSED = {"irregular": 32, "maze3d": 32}
-"""Pixels a cell from which every video is read after H.264 at quality 28; tried were 8, 12 and 32. At 12 one of these 24
+"""Pixels a cell from which every video is read after H.264 at quality 28; tried were 8, 12 and 32. At 12 one of 24
 irregular levels fails: a second player of more than .3 of the opacity is read where there is none."""
 
 
