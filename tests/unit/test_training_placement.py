@@ -11,6 +11,7 @@ import pytest
 from small_inputs import SFT, small_inputs, trained_weights
 from wan_r1 import cli
 from wan_r1.config import ConfigError
+from wan_r1.runtime import resident_bytes
 from wan_r1.train_grpo import TrainGrpoConfig
 from wan_r1.train_sft import TrainSftConfig, run
 from wan_r1.training import placement
@@ -99,12 +100,13 @@ def test_two_processes_train_what_one_trains(
 ) -> None:
     one, alone = _train(tmp_path / "one", inputs)
     capfd.readouterr()
+    held = resident_bytes()
     two, together = _train(tmp_path / "two", inputs, processes=2)
     printed = capfd.readouterr().out
     assert printed.count("train_sft  step 4/4") == 1
     assert two["steps"] == one["steps"] == 4
-    # Both processes count, and so does what started them.
-    assert two["peak_memory_bytes"] > 1.5 * one["peak_memory_bytes"]
+    # Both processes count, each with torch and diffusers, beside what the tests before have left in this one.
+    assert two["peak_memory_bytes"] - held > 2 * 300e6
     assert ModelReference.read(together).stage == two
     before, after = (trained_weights(path, tmp_path / path.parent.name / "w") for path in (alone, together))
     assert before.keys() == after.keys()
