@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wan_r1.config import ConfigError, presets
-from wan_r1.generate_tasks import GenerateTasksConfig, collect, make_part, plan, run
-from wan_r1.generate_tasks.plan import check_plans, plan_split, shards
+from wan_r1.generate_tasks import GenerateTasksConfig, collect, make_part, run, workers
+from wan_r1.generate_tasks.plan import data_shards, plan_split
 from wan_r1.tasks.dataset import data_files, dataset_sha256, read_tasks, split_of
 from wan_r1.tasks.schema import SPLITS
 from wan_r1.tasks.task import make_level
@@ -80,11 +80,19 @@ def test_no_level_is_repeated_and_no_layout_is_in_two_splits(made: tuple[Path, d
     assert all(split_of(task.level.layout_id) == task.split for task in tasks)
 
 
-@pytest.mark.parametrize(("shard_rows", "workers"), [(7, 1), (5, 3)])
+@pytest.mark.parametrize(("shard_rows", "processes", "small"), [(7, 1, 10**4), (5, 3, 10**4), (9, 2, 10)])
 def test_any_shards_and_workers_give_the_same_rows(
-    made: tuple[Path, dict[str, Any]], tmp_path: Path, shard_rows: int, workers: int
+    made: tuple[Path, dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shard_rows: int,
+    processes: int,
+    small: int,
 ) -> None:
-    run(tiny(shard_rows=shard_rows, workers=workers), output=tmp_path / "tasks")
+    # Splits of more levels than `_SMALL` are planned by all processes together.
+    monkeypatch.setattr(workers, "_SMALL", small)
+    monkeypatch.setattr(workers, "_PORTION", 4)
+    run(tiny(shard_rows=shard_rows, workers=processes), output=tmp_path / "tasks")
     assert rows_of(tmp_path / "tasks") == rows_of(made[0])
     assert all(pq.read_metadata(file).num_rows <= shard_rows for file in data_files(tmp_path / "tasks"))
 
@@ -129,24 +137,10 @@ def test_a_shard_holds_the_same_levels_however_many_follow(seed: int, few: int, 
     small, large = tiny(seed=seed, test_levels=few), tiny(seed=seed, test_levels=few + more, shard_rows=rows)
     short, long = (plan_split(config, "trapfield", "test") for config in (small, large))
     assert long.attempts[:few] == short.attempts
-    parts = shards(large, [long])
-    assert [part.first for part in parts] == list(range(0, few + more, rows))
-    assert sum((part.attempts for part in parts), ()) == long.attempts
-    assert len({part.name for part in parts}) == len(parts)
-
-
-def test_more_levels_than_there_are_is_refused_with_a_count_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Fewer attempts call a split full earlier: the same code, sooner.
-    monkeypatch.setattr(plan, "_ATTEMPTS", 20)
-    config = tiny(families=["trapfield"], validation_levels=5000)
-    plans = [plan_split(config, family, "validation") for family in config.families]
-    with pytest.raises(ConfigError, match="tasks_validation_levels=5000 is more than the family") as refused:
-        check_plans(config, plans)
-    count = int(str(refused.value).partition("use at most ")[2].partition(",")[0])
-    assert 50 < count < 5000
-    assert len(plans[0].attempts) == count
-    # Places are filled in order, so the first `count` are what a plan for `count` levels is.
-    check_plans(tiny(families=["trapfield"], validation_levels=count), plans)
+    shards = [shard for shard in data_shards(large) if (shard.family, shard.split) == ("trapfield", "test")]
+    assert [index for shard in shards for index in shard.places] == list(range(few + more))
+    assert [shard.places.start for shard in shards] == list(range(0, few + more, rows))
+    assert len({shard.name for shard in data_shards(large)}) == len(data_shards(large))
 
 
 def test_half_of_the_demo_s_medium_and_hard_trapfields_go_round_traps() -> None:

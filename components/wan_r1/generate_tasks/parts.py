@@ -1,7 +1,8 @@
 """A data set that several tasks make side by side: each leaves its files in storage, and one task collects them.
 
 Parts lie below ``<storage>/tasks/``, named by what decides their content: parameters and code. So a part that was cut
-short goes on where it was, and what no part has made the collecting task makes itself.
+short goes on where it was, and what no part has made the collecting task makes itself. Beside them lies their plan,
+which they make together (`wan_r1.generate_tasks.shared_plan`).
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from wan_r1.generate_tasks.config import GenerateTasksConfig
-from wan_r1.generate_tasks.plan import file_rows
+from wan_r1.generate_tasks.plan import data_shards
+from wan_r1.generate_tasks.shared_plan import data_set_uri
 from wan_r1.generate_tasks.stage import run
-from wan_r1.source import source_hash
 from wan_r1.storage import locations
 
 
 def parts_uri(config: GenerateTasksConfig, storage_uri: str) -> str:
     """Where the parts of a data set are kept."""
-    return locations.join(storage_uri, "tasks", f"{config.content_hash}-{source_hash()}")
+    return data_set_uri(config, locations.join(storage_uri, "tasks"))
 
 
 def make_part(config: GenerateTasksConfig, *, storage_uri: str) -> dict[str, Any]:
@@ -37,7 +38,8 @@ def make_part(config: GenerateTasksConfig, *, storage_uri: str) -> dict[str, Any
     """
     place = parts_uri(config, storage_uri)
     with tempfile.TemporaryDirectory() as scratch:
-        summary = run(config, output=Path(scratch), deliver=place)
+        plan_uri = locations.join(storage_uri, "tasks")
+        summary = run(config, output=Path(scratch), deliver_uri=place, plan_uri=plan_uri)
     locations.write_bytes(
         locations.join(place, _summary_name(config.shard, config.shards)), json.dumps(summary).encode()
     )
@@ -62,9 +64,9 @@ def collect(config: GenerateTasksConfig, *, storage_uri: str, output: Path) -> d
     """
     whole = GenerateTasksConfig.build({**json.loads(config.to_json()), "shards": 1, "shard": 0})
     found = {Path(uri).name: uri for uri in locations.list_files(parts_uri(config, storage_uri))}
-    for name in file_rows(whole):
-        if name in found and not (output / name).exists():
-            _fetch(found[name], output / name)
+    for shard in data_shards(whole):
+        if shard.name in found and not (output / shard.name).exists():
+            _fetch(found[shard.name], output / shard.name)
     summary = run(whole, output=output)
     names = (_summary_name(shard, config.shards) for shard in range(config.shards))
     parts = [json.loads(locations.read_bytes(found[name])) for name in names if name in found]
