@@ -43,6 +43,9 @@ CODEC: dict[str, Any] = {
 }
 """Config of the tiny `AutoencoderKLWan`; its latents' mean and std are measured after training."""
 
+WIDE_CODEC: dict[str, Any] = {**CODEC, "base_dim": 12, "z_dim": 8}
+"""Config of the codec of every family and texture."""
+
 TRANSFORMER: dict[str, Any] = {
     "patch_size": [1, 2, 2],
     "num_attention_heads": 4,
