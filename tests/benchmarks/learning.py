@@ -62,10 +62,17 @@ SDE: dict[str, Any] = {
 }
 """The paper's objective at this size: group, window, noise and rate of earlier measurements on a tiny Wan."""
 
+FORWARD: dict[str, Any] = {"warmup_iterations": 80, "views": 4, "length_balance": 0.5, "curriculum_floor": 0.3}
+"""The forward-process objective's best recipe here, over the preset."""
+
 ALGORITHMS: dict[str, dict[str, Any] | None] = {
     "sft_continued": None,
-    "forward_grpo": {},
-    "forward_grpo_alone": {"demonstration_batch": 0, "harder_share": 0.5},
+    "forward_grpo": FORWARD,
+    "forward_grpo_alone": {**FORWARD, "warmup_iterations": 0, "demonstration_batch": 0, "harder_share": 0.5},
+    "without_warmup": {**FORWARD, "warmup_iterations": 0},
+    "without_views": {**FORWARD, "views": 1},
+    "without_balance": {**FORWARD, "length_balance": 0.0, "curriculum_floor": 1.0},
+    "preset_tiny": {},
     "flow_grpo": SDE,
     "dance_grpo": {**SDE, "sde_kind": "dance_grpo"},
     "cps": {**SDE, "sde_kind": "cps"},
@@ -73,10 +80,14 @@ ALGORITHMS: dict[str, dict[str, Any] | None] = {
     "flash_grpo": {**SDE, "sde_window_moves": "random", "step_weighting": "gradient_scale"},
     "grpo_guard": {**SDE, "guarded_ratio": True, "clip_range": 2e-6},
 }
-"""Fields of `TrainGrpoConfig` by algorithm, over the preset; `None` is more SFT. `forward_grpo` is the demo's recipe,
-`forward_grpo_alone` the same without demonstrations and with half of its prompts from the levels that SFT saw."""
+"""Fields of `TrainGrpoConfig` by algorithm, over the preset; `None` is more SFT. `forward_grpo_alone` has no
+demonstrations, and half of its prompts from the levels that SFT saw; the ones named `without_` lack one part each."""
 
-EVALUATION_STEPS = 4
+EVALUATION_STEPS = 2
+"""As in the rollouts. More steps solve fewer levels, whatever was trained (SFT: .51, .48 and .42 with 1, 2 and 4)."""
+
+VIEWS = 4
+"""Views of a demonstration that SFT continued learns from, as `FORWARD` does."""
 
 
 class Spent(Exception):
@@ -113,6 +124,7 @@ class Run:
         if spent >= self.marks[0]:
             self.marks = [mark for mark in self.marks if mark > spent]
             self.evaluate(trainer.model, trainer.state.ema, spent, step * videos)
+            torch.save(trainer.state.ema, f"{trainer.prefix}-{round(spent)}.pt")
         if not self.marks:
             raise Spent
 
@@ -147,6 +159,8 @@ def _one_seed(seed: int, given: argparse.Namespace, work: Path) -> None:
     families = given.family.split(",")
     dataset = work / "dataset"
     counts = {"test_levels": given.levels, "harder_levels": given.levels, "seed": seed, "families": families}
+    if given.prompts:
+        counts["prompts_levels"] = given.prompts
     generate_tasks(GenerateTasksConfig.from_preset("tiny", counts), output=dataset)
     tasks = [task for split in ("test", "harder") for task in levels(dataset, split, videos=False)]
     train, validation = levels(dataset, "train"), levels(dataset, "validation")
@@ -193,7 +207,7 @@ def _train(
     settings = ALGORITHMS[name]
     if settings is None:
         # As the pipeline's SFT continued: no target, families alike. Validation only calls us.
-        often = {"target_em": 1.0, "steps": 10**6, "validate_every": 20, "checkpoint_every": 10**6}
+        often = {"views": VIEWS, "target_em": 1.0, "steps": 10**6, "validate_every": 20, "checkpoint_every": 10**6}
         trainer = _sft(model, train, validation[:8], work / name, seed=seed + 1000, threads=threads, **often)
         trainer.run(lambda step, result: run.watch(trainer, trainer.config.batch_size, step, result))
         return
@@ -201,7 +215,12 @@ def _train(
     config = TrainGrpoConfig.from_preset("tiny", {**settings, **often})
     known = train if config.harder_share < 1 or config.demonstration_batch else []
     prompts = Prompts.encode(
-        model, known, levels(dataset, "prompts", videos=False), videos=config.demonstration_batch > 0
+        model,
+        known,
+        levels(dataset, "prompts", videos=False),
+        videos=config.demonstration_batch > 0,
+        views=config.views,
+        seed=seed,
     )
     grpo = GrpoTrainer(config=config, model=model, prompts=prompts, validation=validation[:8], prefix=str(work / name))
     videos = config.prompts_per_iteration * config.group_size
@@ -209,10 +228,11 @@ def _train(
 
 
 def _sft(model: VideoModel, train: list[Task], validation: list[Task], prefix: Path, **changes: Any) -> SftTrainer:
+    config = TrainSftConfig.from_preset("tiny", changes)
     with Progress("learning") as progress:
-        demonstrations = Demonstrations.encode(model, train, progress)
+        demonstrations = Demonstrations.encode(model, train, progress, views=config.views, seed=config.seed)
     return SftTrainer(
-        config=TrainSftConfig.from_preset("tiny", changes),
+        config=config,
         model=model,
         demonstrations=demonstrations,
         validation=validation,
@@ -270,6 +290,7 @@ def main() -> None:
     parser.add_argument("--algorithms", default="sft_continued,forward_grpo,flow_grpo", help=", ".join(ALGORITHMS))
     parser.add_argument("--marks", type=int, default=4, help="evaluations of a run")
     parser.add_argument("--levels", type=int, default=384, help="levels a split and family")
+    parser.add_argument("--prompts", type=int, default=0, help="levels to learn on without demonstrations; 0: preset")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 uses every core")
     parser.add_argument("--output", type=Path, required=True, help="folder")
     given = parser.parse_args()

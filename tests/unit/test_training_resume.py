@@ -14,7 +14,6 @@ from wan_r1.storage import checkpoints
 from wan_r1.train_grpo.advantages import group_advantages
 from wan_r1.train_grpo.config import TrainGrpoConfig
 from wan_r1.train_grpo.minibatches import minibatches
-from wan_r1.train_grpo.replay import Replay
 from wan_r1.training.eviction import Evicted
 from wan_r1.training.state import TrainingDiverged, checkpoint_prefix
 from wan_r1.video_model.reference import ModelReference
@@ -222,52 +221,6 @@ def test_the_best_and_the_worst_of_each_group_are_learned_from():
     assert found == sorted(
         (group, int(place)) for group in (0, 2, 3, 4) for place in (rewards[group].argmin(), rewards[group].argmax())
     )
-
-
-def test_successes_are_kept_one_a_level_and_drawn_with_their_own_condition(folder, tmp_path):
-    trainer = grpo(folder, tmp_path, objective="forward_grpo", replay_batch=2, reward=EASY, iterations=3)
-    trainer.run()
-    replay, prompts = trainer.replay, trainer.prompts
-    assert len(replay) == len(set(replay.videos)) > 2
-    latents, condition = replay.draw(20, prompts, torch.Generator().manual_seed(0))
-    for video, first, embeds in zip(latents, condition.first_latent, condition.prompt_embeds, strict=True):
-        (level,) = [index for index, kept in replay.videos.items() if torch.equal(kept, video)]
-        expected = prompts.condition(torch.tensor([level]))
-        assert torch.equal(first, expected.first_latent[0]) and torch.equal(embeds, expected.prompt_embeds[0])
-
-
-def test_demonstrations_are_learned_from_where_no_group_is_mixed(folder, tmp_path):
-    settings = {"objective": "forward_grpo", "demonstration_batch": 3, "minibatches": 2, "least_std": 10.0}
-    trainer = grpo(folder, tmp_path, **settings)
-    trainer.prompts.demonstrations = trainer.model.encode_videos(
-        np.stack([task.video for task in trainer.prompts.tasks[: trainer.prompts.demonstrated]])
-    )
-    before = _weights(trainer)
-    trainer.run()
-    assert all(entry["zero_std_groups"] == 1 and entry["loss"] > 0 for entry in trainer.state.log)
-    assert any(not torch.equal(tensor, before[name]) for name, tensor in _weights(trainer).items())
-
-
-def test_families_are_replayed_alike_and_rare_successes_more_often(folder, tmp_path):
-    trainer = grpo(folder, tmp_path, objective="forward_grpo", replay_batch=2)
-    regular = [index for index, task in enumerate(trainer.prompts.tasks) if task.family == "regular"]
-    trapfield = [index for index, task in enumerate(trainer.prompts.tasks) if task.family == "trapfield"]
-    kept = [*regular[:3], trapfield[0]]
-    replay = Replay(
-        videos={level: torch.full((1,), float(level)) for level in kept},
-        rates=dict(zip(kept, (0.5, 1.0, 1.0, 1.0), strict=True)),
-    )
-    drawn, _ = replay.draw(8000, trainer.prompts, torch.Generator().manual_seed(0))
-    shares = [float((drawn == level).float().mean()) for level in kept]
-    # Weights 2/3, 1/3, 1/3 and 1.
-    assert shares == pytest.approx([2 / 7, 1 / 7, 1 / 7, 3 / 7], abs=0.02)
-
-
-def test_a_failure_is_not_replayed(folder, tmp_path):
-    trainer = grpo(folder, tmp_path, objective="forward_grpo", replay_batch=2)
-    trainer.run()
-    assert max(entry["reward"] for entry in trainer.state.log) < 0.99, "the untrained policy solved a level"
-    assert len(trainer.replay) == 0
 
 
 def test_harder_prompts_take_their_share(folder, tmp_path):

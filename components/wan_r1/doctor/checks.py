@@ -55,7 +55,7 @@ def all_checks(
     """
     yield codec_keeps_references(model, known)
     demonstrations = config.demonstration_batch > 0
-    prompts = Prompts.encode(model, known, harder, videos=demonstrations)
+    prompts = Prompts.encode(model, known, harder, videos=demonstrations, views=config.views, seed=config.seed)
     count = min(config.prompts_per_iteration, len(harder) if config.harder_share == 1 else len(known))
     # Validation would tell nothing here.
     config = replace(config, prompts_per_iteration=count, validate_every=10**9, checkpoint_every=10**9)

@@ -113,6 +113,8 @@ class BaseFamily(Generic[L]):
     smallest_canvas: ClassVar[int] = MIN_CANVAS
     obeys: ClassVar[frozenset[str]] = frozenset({"shortest", "longest"})
     """The parameters of `Shape` that its levels obey; others change nothing."""
+    symmetric: ClassVar[bool] = False
+    """Whether a picture of a level that is turned by quarters or mirrored shows another level of the family."""
     narrowest: ClassVar[int] = 0
     """Least difference of the largest and the least length of a solution that its levels can be asked for."""
     level_type: type[L]
@@ -198,6 +200,7 @@ class Board:
 class GridFamily(BaseFamily[GridLevel]):
     """Base of the families on a grid."""
 
+    symmetric = True
     checkered: ClassVar[bool] = False
     """Whether every other cell of the floor is shaded, for families whose cells no walls show."""
     level_type = GridLevel

@@ -90,6 +90,15 @@ class TrainGrpoConfig(PlacedConfig):
     """forward_grpo: levels with a success before the first optimizer step; until then iterations only roll out."""
     demonstration_batch: int = 0
     """forward_grpo: demonstrations that join each optimizer step (as pretraining data in InstructGPT's PPO-ptx)."""
+    warmup_iterations: int = 0
+    """forward_grpo: first iterations that learn from demonstrations alone and roll nothing out. A policy that replays
+    its easiest successes before it can do anything else forgets what demonstrations would have taught it."""
+    length_balance: float = 0.0
+    """How evenly a family's lengths of solutions share prompts, replays and demonstrations: 0 leaves lengths as
+    frequent as they are, 1 makes all alike. Long ones are rare where they are hard, and are forgotten first."""
+    views: int = 1
+    """forward_grpo: pictures by which a demonstration or a success is learned from, 1 to 8: as it is, and turned or
+    mirrored where that makes a level of the same family."""
     ema_decay: float = 0.98
     """Decay per optimizer step of the moving average of the weights, which is evaluated and saved; forward_grpo also
     samples from it."""
@@ -145,6 +154,13 @@ class TrainGrpoConfig(PlacedConfig):
             self.replay_levels == 0 or self.replay_batch > 0,
             "0 without grpo_replay_batch: nothing is kept that could be counted",
         )
+        self.require(
+            "warmup_iterations",
+            self.warmup_iterations == 0 or (self.warmup_iterations > 0 and self.demonstration_batch > 0),
+            "a whole number from 0, and 0 without grpo_demonstration_batch: nothing is there to warm up with",
+        )
+        self.require("length_balance", 0 <= self.length_balance <= 1, "a share from 0 to 1")
+        self.require("views", 1 <= self.views <= 8, "a whole number from 1 to 8")
         self.require("lora_rank", self.lora_rank >= 0, "a whole number from 0 (0 trains all weights)")
         self.require("micro_batch", self.micro_batch >= 0, "a whole number from 0 (0 takes all videos at once)")
         self.require("reward_workers", self.reward_workers >= 0, "a whole number from 0 (0 verifies in between)")

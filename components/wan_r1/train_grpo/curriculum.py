@@ -11,6 +11,7 @@ must still be tried, or nobody would notice when it becomes solvable.
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -27,6 +28,18 @@ MEMORY = 0.9
 def kind_of(task: Task) -> str:
     """A level's kind: family and places of its solution."""
     return f"{task.family}:{len(task.solution)}"
+
+
+def balancing_weights(tasks: Sequence[Task], balance: float) -> np.ndarray:
+    """Weights float64 `[levels]` by which families are alike, and within each its kinds the more so the nearer
+    ``balance`` is to 1: of n levels of a kind each has ``n ** -balance``, before those of a family are made to add up
+    to 1."""
+    of_kind = Counter(kind_of(task) for task in tasks)
+    weights = np.array([of_kind[kind_of(task)] ** -balance for task in tasks])
+    totals: dict[str, float] = defaultdict(float)
+    for task, weight in zip(tasks, weights.tolist(), strict=True):
+        totals[task.family] += weight
+    return weights / np.array([totals[task.family] for task in tasks])
 
 
 @dataclass(kw_only=True)

@@ -152,9 +152,9 @@ class ForwardGrpo:
         """Videos that are wholly good and join a minibatch, of all processes: replayed successes and demonstrations."""
         config, found = self.config, []
         if self.replays:
-            found.append(self.replay.draw(config.replay_batch, self.prompts, generator))
+            found.append(self.replay.draw(config.replay_batch, self.prompts, generator, config.length_balance))
         if config.demonstration_batch:
-            found.append(self.prompts.draw_demonstrations(config.demonstration_batch, generator))
+            found.append(self.prompts.draw_demonstrations(config.demonstration_batch, generator, config.length_balance))
         if not found:
             return None
         condition = found[0][1]
@@ -162,9 +162,22 @@ class ForwardGrpo:
             condition = condition.join(more)
         return torch.cat([videos for videos, _ in found]), condition
 
+    def demonstrations(self, generator: torch.Generator) -> Iterator[Callable[[], Batch]]:
+        """The batches of an optimizer step without a rollout: demonstrations take the place of replayed successes."""
+        count = self.config.demonstration_batch + self.config.replay_batch
+
+        def batch() -> Batch:
+            videos, condition = self.prompts.draw_demonstrations(count, generator, self.config.length_balance)
+            mine = self.processes.share(count)
+            good = torch.ones(len(mine), device=self.model.device)
+            return self._of(videos[mine], condition.take(mine), good, mine, count, generator)
+
+        for _ in range(self.config.forward_sigmas):
+            yield batch
+
     def _batch(self, rollout: Rollout, minibatch: Minibatch, generator: torch.Generator) -> Batch:
-        config, model = self.config, self.model
-        rows, device = minibatch.rows, model.device
+        config = self.config
+        rows, device = minibatch.rows, self.model.device
         clean, condition = rollout.latents[rows], rollout.condition.take(rows)
         good = good_share(minibatch.advantages, config.advantage_scale)
         places, total = minibatch.places, minibatch.total
@@ -175,6 +188,19 @@ class ForwardGrpo:
             clean, condition = torch.cat([clean, videos[mine]]), condition.join(its_condition.take(mine))
             good = torch.cat([good, torch.ones(len(mine), device=device)])
             places, total = torch.cat([places, total + mine]), total + len(videos)
+        return self._of(clean, condition, good, places, total, generator)
+
+    def _of(
+        self,
+        clean: torch.Tensor,
+        condition: Condition,
+        good: torch.Tensor,
+        places: torch.Tensor,
+        total: int,
+        generator: torch.Generator,
+    ) -> Batch:
+        """This process's videos, which stand at ``places`` among all ``total``, noised again."""
+        config, model, device = self.config, self.model, self.model.device
         sigma = random_sigmas(total, model.shift, generator)[places].to(device)
         noise = torch.randn(total, *clean.shape[1:], generator=generator)[places].to(device)
         level = sigma.view(-1, 1, 1, 1, 1)

@@ -7,14 +7,16 @@ the training reward alone: a policy that learns from a judge replays what the ju
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 
+from wan_r1.train_grpo.curriculum import balancing_weights
 from wan_r1.train_grpo.rollouts import Prompts, Rollout
-from wan_r1.video_model.wan import Condition
+from wan_r1.training.views import other_views, symmetric
+from wan_r1.video_model.wan import Condition, VideoModel
 from wan_r1.video_model.weights import Weights
 
 SUCCESS = 0.9
@@ -28,7 +30,8 @@ class Success:
 
     Attributes:
         level: index of its level in `Prompts`.
-        video: clean latents, `[channels, frames, height, width]`, in main memory: it may go to other processes.
+        video: clean latents, `[views, channels, frames, height, width]`, in main memory: it may go to other processes.
+            The first view is what was sampled.
         rate: share of successes in the group.
     """
 
@@ -43,12 +46,41 @@ def successes_of(rollout: Rollout) -> list[Success]:
     return [
         Success(
             level=level,
-            video=latents[int(rewards.argmax())].clone().cpu(),
+            video=latents[int(rewards.argmax())][None].clone().cpu(),
             rate=float((rewards >= SUCCESS).mean()),
         )
         for level, rewards, latents in zip(rollout.levels.tolist(), rollout.rewards, groups, strict=True)
         if rewards.max() >= SUCCESS
     ]
+
+
+def with_views(
+    successes: list[Success], views: int, model: VideoModel, prompts: Prompts, *seeds: object
+) -> list[Success]:
+    """The successes with other views of them, see `wan_r1.training.views`.
+
+    Args:
+        successes: with one view each.
+        views: how many each shall have, where its family is symmetric.
+        model: decodes and encodes them.
+        prompts: the levels.
+        seeds: of which views are taken, with the level's index.
+    """
+    able = [k for k, success in enumerate(successes) if symmetric(prompts.tasks[success.level].family)]
+    if views == 1 or not able:
+        return successes
+    turned = []
+    frames = model.decode(torch.cat([successes[k].video for k in able]).to(model.device))
+    for k, video in zip(able, frames, strict=True):
+        task = prompts.tasks[successes[k].level]
+        # The condition is made from the level's own image, not from what the codec makes of it.
+        clip = np.concatenate([task.first_frame[None], video[1:]])
+        turned += other_views(clip, task.family, views - 1, *seeds, successes[k].level)
+    latents = model.encode_videos(np.stack(turned)).cpu().split(views - 1)
+    found = list(successes)
+    for k, more in zip(able, latents, strict=True):
+        found[k] = replace(successes[k], video=torch.cat([successes[k].video, more]))
+    return found
 
 
 @dataclass(kw_only=True)
@@ -58,7 +90,7 @@ class Replay:
     One a level: a level has one shortest solution, and levels that are solved each time would crowd out the others.
 
     Attributes:
-        videos: clean latents by index of the level in `Prompts`, `[channels, frames, height, width]` each.
+        videos: clean latents by index of the level in `Prompts`, `[views, channels, frames, height, width]` each.
         rates: share of successes in the group that each was taken from.
     """
 
@@ -74,23 +106,31 @@ class Replay:
             self.videos[success.level] = success.video
             self.rates[success.level] = success.rate
 
-    def draw(self, count: int, prompts: Prompts, generator: torch.Generator) -> tuple[torch.Tensor, Condition]:
+    def draw(
+        self, count: int, prompts: Prompts, generator: torch.Generator, balance: float = 0.0
+    ) -> tuple[torch.Tensor, Condition]:
         """``count`` successes with their conditions, families alike, a level as likely as it is rarely solved.
 
         What the policy does each time teaches it nothing; what it did once in a group teaches most. There must be one.
+
+        Args:
+            count: of successes.
+            prompts: the levels.
+            generator: draws them.
+            balance: see `balancing_weights`.
         """
         levels = torch.tensor(sorted(self.videos))
-        families = [prompts.tasks[level].family for level in levels.tolist()]
-        of_family = Counter(families)
-        weights = torch.tensor(
-            [
-                1 / (self.rates[level] * of_family[family])
-                for level, family in zip(levels.tolist(), families, strict=True)
-            ]
-        )
+        tasks = [prompts.tasks[level] for level in levels.tolist()]
+        rates = np.array([self.rates[level] for level in levels.tolist()])
+        weights = torch.from_numpy(balancing_weights(tasks, balance) / rates).float()
         chosen = levels[torch.multinomial(weights, count, replacement=True, generator=generator)]
-        latents = torch.stack([self.videos[level] for level in chosen.tolist()]).to(prompts.first_latents.device)
-        return latents, prompts.condition(chosen)
+        kept = [self.videos[level] for level in chosen.tolist()]
+        views = [0] * count
+        if max(len(video) for video in kept) > 1:
+            drawn = torch.rand(count, generator=generator).tolist()
+            views = [int(share * len(video)) for share, video in zip(drawn, kept, strict=True)]
+        latents = torch.stack([video[view] for video, view in zip(kept, views, strict=True)])
+        return prompts.of_views(latents.to(prompts.first_latents.device), chosen, torch.tensor(views) > 0)
 
     def state(self) -> Weights:
         """Its content as tensors, for a checkpoint."""

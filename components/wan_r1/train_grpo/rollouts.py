@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
 from wan_r1.rewards import Judge, RewardFn, RewardInputs, get_reward
 from wan_r1.tasks.dataset import Task
+from wan_r1.train_grpo.curriculum import balancing_weights
+from wan_r1.training.views import other_views
 from wan_r1.verification import Verdict, verify
 from wan_r1.video_model.sampling import Transition
 from wan_r1.video_model.wan import Condition, VideoModel
@@ -26,6 +28,21 @@ def _video(task: Task) -> np.ndarray:
     return task.video
 
 
+def _demonstrations(
+    model: VideoModel, demonstrated: Sequence[Task], views: int, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Latents of the levels' videos and of other views of them, and the level of each."""
+    latents, level_of = [], []
+    for start in range(0, len(demonstrated), 64):
+        videos = []
+        for level, task in enumerate(demonstrated[start : start + 64], start):
+            shown = [_video(task), *other_views(_video(task), task.family, views - 1, seed, task.level_id)]
+            videos += shown
+            level_of += [level] * len(shown)
+        latents.append(model.encode_videos(np.stack(videos)))
+    return torch.cat(latents), torch.tensor(level_of)
+
+
 @dataclass(kw_only=True)
 class Prompts:
     """Levels to learn on with their encoded conditions.
@@ -36,7 +53,9 @@ class Prompts:
         prompt_embeds: of the distinct prompts, `[prompts, tokens, width]`: at full size 4 MB each, too much a level.
         prompt_of: row of `prompt_embeds` of each level, `[levels]`.
         demonstrated: how many of the first levels have demonstrations; the rest are the harder ones without.
-        demonstrations: their latents, `[demonstrated, channels, frames, height, width]`, if they are learned from too.
+        demonstrations: their latents, `[videos, channels, frames, height, width]`, if they are learned from too; other
+            views of a level follow its own.
+        demonstration_of: the level of each, `[videos]`.
     """
 
     tasks: list[Task]
@@ -45,32 +64,36 @@ class Prompts:
     prompt_of: torch.Tensor
     demonstrated: int
     demonstrations: torch.Tensor | None = None
+    demonstration_of: torch.Tensor | None = None
+    _balance: torch.Tensor = field(default_factory=lambda: torch.zeros(0), init=False)
 
     @classmethod
     def encode(
-        cls, model: VideoModel, demonstrated: Sequence[Task], harder: Sequence[Task], *, videos: bool = False
+        cls,
+        model: VideoModel,
+        demonstrated: Sequence[Task],
+        harder: Sequence[Task],
+        *,
+        videos: bool = False,
+        views: int = 1,
+        seed: int = 0,
     ) -> Prompts:
-        """Encode images and prompts once; with ``videos`` the demonstrations too."""
+        """Encode images and prompts once; with ``videos`` the demonstrations too, each in so many ``views``."""
         tasks = [*demonstrated, *harder]
         rows = {prompt: row for row, prompt in enumerate(dict.fromkeys(task.prompt for task in tasks))}
         latents = [
             model.encode_videos(np.stack([task.first_frame for task in tasks[start : start + 256]])[:, None])
             for start in range(0, len(tasks), 256)
         ]
+        latents_of, levels_of = _demonstrations(model, demonstrated, views, seed) if videos else (None, None)
         return cls(
             tasks=tasks,
             first_latents=torch.cat(latents),
             prompt_embeds=model.encode_prompts(list(rows)),
             prompt_of=torch.tensor([rows[task.prompt] for task in tasks]),
             demonstrated=len(demonstrated),
-            demonstrations=torch.cat(
-                [
-                    model.encode_videos(np.stack([_video(task) for task in demonstrated[start : start + 64]]))
-                    for start in range(0, len(demonstrated), 64)
-                ]
-            )
-            if videos
-            else None,
+            demonstrations=latents_of,
+            demonstration_of=levels_of,
         )
 
     def condition(self, chosen: np.ndarray | torch.Tensor) -> Condition:
@@ -80,11 +103,39 @@ class Prompts:
             first_latent=self.first_latents[index], prompt_embeds=self.prompt_embeds[self.prompt_of[index]]
         )
 
-    def draw_demonstrations(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, Condition]:
-        """``count`` demonstrations with their conditions, every one as likely."""
+    def draw_demonstrations(
+        self, count: int, generator: torch.Generator, balance: float = 0.0
+    ) -> tuple[torch.Tensor, Condition]:
+        """``count`` demonstrations with their conditions; all are as likely, or lengths alike with a ``balance`` of 1
+        (see `balancing_weights`)."""
         assert self.demonstrations is not None, "encode the prompts with videos=True"
-        chosen = torch.randint(self.demonstrated, (count,), generator=generator)
-        return self.demonstrations[chosen], self.condition(chosen)
+        videos = len(self.demonstrations)
+        level_of = torch.arange(videos) if self.demonstration_of is None else self.demonstration_of
+        if balance:
+            if len(self._balance) != videos:
+                shown = [self.tasks[level] for level in level_of.tolist()]
+                self._balance = torch.from_numpy(balancing_weights(shown, balance))
+            chosen = torch.multinomial(self._balance, count, replacement=True, generator=generator)
+        else:
+            chosen = torch.randint(videos, (count,), generator=generator)
+        turned = (chosen > 0) & (level_of[chosen] == level_of[chosen - 1])
+        return self.of_views(self.demonstrations[chosen], level_of[chosen], turned)
+
+    def of_views(
+        self, latents: torch.Tensor, levels: torch.Tensor, turned: torch.Tensor
+    ) -> tuple[torch.Tensor, Condition]:
+        """Videos of levels with their conditions; the image of another view is its own first one.
+
+        Args:
+            latents: `[batch, channels, frames, height, width]`.
+            levels: their levels, `[batch]`.
+            turned: which are other views, bool `[batch]`.
+        """
+        condition = self.condition(levels)
+        if not turned.any():
+            return latents, condition
+        own = turned.view(-1, 1, 1, 1, 1).to(latents.device)
+        return latents, replace(condition, first_latent=torch.where(own, latents[:, :, :1], condition.first_latent))
 
     def draw(
         self, count: int, harder_share: float, rng: np.random.Generator, weights: np.ndarray | None = None

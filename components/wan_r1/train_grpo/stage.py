@@ -72,7 +72,9 @@ def run(
         video_model.encode_prompts([task.prompt for task in validation])
         with Progress(config.STAGE) as progress:
             progress.note(f"encoding the first frames of {len(known) + len(harder)} levels")
-            prompts = Prompts.encode(video_model, known, harder, videos=demonstrations)
+            prompts = Prompts.encode(
+                video_model, known, harder, videos=demonstrations, views=config.views, seed=config.seed
+            )
             judge = None
             if config.reward == JUDGE_REWARD:
                 progress.note(f"fitting the judge on {config.judge_labels} rollouts of the starting policy")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,13 +22,13 @@ from wan_r1.progress import Progress
 from wan_r1.rewards import get_reward
 from wan_r1.rewards.judge import VideoJudge
 from wan_r1.tasks.dataset import Task
-from wan_r1.train_grpo.advantages import Advantages, group_advantages
+from wan_r1.train_grpo.advantages import group_advantages
 from wan_r1.train_grpo.config import TrainGrpoConfig
-from wan_r1.train_grpo.curriculum import Curriculum, kind_of
+from wan_r1.train_grpo.curriculum import Curriculum, balancing_weights, kind_of
 from wan_r1.train_grpo.flow_grpo import FlowGrpo
 from wan_r1.train_grpo.forward_grpo import ForwardGrpo
-from wan_r1.train_grpo.minibatches import minibatches
-from wan_r1.train_grpo.replay import Replay, successes_of
+from wan_r1.train_grpo.minibatches import Batch, minibatches
+from wan_r1.train_grpo.replay import Replay, successes_of, with_views
 from wan_r1.train_grpo.rollouts import Prompts, Rollout, roll_out
 from wan_r1.training.backward import backward
 from wan_r1.training.compute import ComputeClock
@@ -140,6 +140,9 @@ class GrpoTrainer:
         self.replay = Replay.from_state(self.state.extra.get(REPLAY, {}))
         self.curriculum = Curriculum(floor=config.curriculum_floor)
         self.curriculum.load(self.state.extra.get(CURRICULUM, {}))
+        self.balance = np.ones(len(self.prompts.tasks))
+        if config.length_balance:
+            self.balance = balancing_weights(self.prompts.tasks, config.length_balance)
         common = {"config": config, "model": model, "policy": self.policy, "reference": self.reference}
         self.objective: FlowGrpo | ForwardGrpo = (
             FlowGrpo(**common, grid=self.grid)
@@ -159,12 +162,14 @@ class GrpoTrainer:
     ) -> dict[str, float]:
         """One iteration with its bookkeeping and, when it is due, its validation; returns what is logged."""
         config, state = self.config, self.state
+        rollout = None
         with compute.running():
             chosen, generator = self.draw_prompts()
-            rollout = self.roll_out(chosen, generator)
+            if state.step >= config.warmup_iterations:
+                rollout = self.roll_out(chosen, generator)
         with eviction.deferred():
             with compute.running():
-                entry = self.learn(rollout, generator)
+                entry = self.warm_up(generator) if rollout is None else self.learn(rollout, generator)
             state.step += 1
             state.core_seconds = self.processes.total(compute.seconds)
             entry |= {"iteration": state.step, "core_seconds": state.core_seconds}
@@ -193,7 +198,9 @@ class GrpoTrainer:
         """Levels of this iteration, of all processes, and the generator of all else that it draws."""
         config, step = self.config, self.state.step
         rng = numpy_generator(config.seed, config.STAGE, "prompts", step)
-        weights = self.curriculum.weights(self.prompts.tasks) if config.curriculum_floor < 1 else None
+        weights = None
+        if config.curriculum_floor < 1 or config.length_balance:
+            weights = self.balance * self.curriculum.weights(self.prompts.tasks)
         chosen = self.prompts.draw(config.prompts_per_iteration, config.harder_share, rng, weights)
         return chosen, torch_generator(config.seed, config.STAGE, "rollout", step, 0)
 
@@ -229,6 +236,14 @@ class GrpoTrainer:
                 pool=self.pool,
             )
 
+    def warm_up(self, generator: torch.Generator) -> dict[str, float]:
+        """The updates of an iteration without a rollout; returns what is logged."""
+        assert isinstance(self.objective, ForwardGrpo), "only forward_grpo learns from demonstrations"
+        begin, objective = time.perf_counter(), self.objective
+        steps = (objective.demonstrations(generator) for _ in range(self.config.minibatches))
+        entry = self._update(steps, [])
+        return self.processes.means(entry | {"seconds_update": time.perf_counter() - begin})
+
     def learn(self, rollout: Rollout, generator: torch.Generator) -> dict[str, float]:
         """The updates of one rollout; returns what is logged, over all processes."""
         config, begin = self.config, time.perf_counter()
@@ -247,13 +262,19 @@ class GrpoTrainer:
         learning = bool(advantages.mixed.any())
         if isinstance(self.objective, ForwardGrpo):
             if config.replay_batch:
-                self.replay.keep(self.processes.everyones(successes_of(rollout)))
+                seeds = (config.seed, config.STAGE, self.state.step)
+                successes = with_views(successes_of(rollout), config.views, self.model, self.prompts, *seeds)
+                self.replay.keep(self.processes.everyones(successes))
                 entry["replay_levels"] = float(len(self.replay))
             # Fewer successes than `replay_levels` would be learned by heart: until then, only look for more.
             least = config.minibatches if self.objective.has_known_solutions else 0
             learning = bool(least) or (learning and not config.replay_levels)
         if learning:
-            entry |= self._update(rollout, advantages, generator, least)
+            dealt = minibatches(
+                config, advantages, self.processes, generator=generator, device=self.model.device, least=least
+            )
+            steps = (self.objective.batches(rollout, minibatch, generator) for minibatch in dealt)
+            entry |= self._update(steps, rollout.tasks)
         entry["seconds_update"] = time.perf_counter() - begin
         return self.processes.means(entry) | {"zero_std_groups": advantages.zero_std_groups}
 
@@ -265,19 +286,15 @@ class GrpoTrainer:
             whole[rank :: len(parts)] = part
         return whole
 
-    def _update(
-        self, rollout: Rollout, advantages: Advantages, generator: torch.Generator, least: int
-    ) -> dict[str, float]:
-        """The optimizer steps of one rollout; returns means of what is logged."""
-        config, device = self.config, self.model.device
+    def _update(self, steps: Iterable[Iterable[Callable[[], Batch]]], tasks: Sequence[Task]) -> dict[str, float]:
+        """Optimizer steps, each of its batches; returns means of what is logged."""
+        config = self.config
         parameters = list(trainable(self.model.transformer).values())
         logged: list[dict[str, float]] = []
         self.policy.train()
-        for minibatch in minibatches(
-            config, advantages, self.processes, generator=generator, device=device, least=least
-        ):
+        for batches in steps:
             self.optimizer.zero_grad()
-            for prepare in self.objective.batches(rollout, minibatch, generator):
+            for prepare in batches:
                 batch = prepare()
                 logged.append(
                     backward(
@@ -292,7 +309,7 @@ class GrpoTrainer:
                 )
             self.processes.add_gradients(parameters)
             norm = float(self.accelerator.clip_grad_norm_(parameters, config.max_grad_norm))
-            self._check_finite(logged[-1].get("loss", 0.0), norm, rollout)
+            self._check_finite(logged[-1].get("loss", 0.0), norm, tasks)
             logged.append({"grad_norm": norm})
             self.optimizer.step()
             move_towards(self.state.ema, self.model.transformer, 1 - config.ema_decay)
@@ -319,9 +336,9 @@ class GrpoTrainer:
             entry["judge_agreement"] = float(((rollout.rewards.reshape(-1) > 0.5) == (em > 0.5)).mean())
         return entry
 
-    def _check_finite(self, loss: float, norm: float, rollout: Rollout) -> None:
+    def _check_finite(self, loss: float, norm: float, tasks: Sequence[Task]) -> None:
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            levels = ", ".join(dict.fromkeys(task.level_id for task in rollout.tasks))
+            levels = ", ".join(dict.fromkeys(task.level_id for task in tasks)) or "of demonstrations"
             raise TrainingDiverged(
                 f"iteration {self.state.step + 1}: loss {loss}, gradient norm {norm} (levels {levels}); last good "
                 f"checkpoint: {self.last_good or 'none'}; try a lower grpo_learning_rate"

@@ -20,6 +20,9 @@ class TrainSftConfig(PlacedConfig):
     """Optimizer steps at most."""
     batch_size: int = 64
     """Videos per step."""
+    views: int = 1
+    """Pictures by which a demonstration is learned from, 1 to 8: as it is, and turned or mirrored where that makes a
+    level of the same family."""
     learning_rate: float = 1e-4
     """AdamW's, after a linear warm-up of 20 steps."""
     weight_decay: float = 0.01
@@ -49,6 +52,7 @@ class TrainSftConfig(PlacedConfig):
         """Check ranges."""
         for field in ("steps", "batch_size", "validate_every", "validation_levels", "checkpoint_every"):
             self.require(field, getattr(self, field) >= 1, "a whole number from 1")
+        self.require("views", 1 <= self.views <= 8, "a whole number from 1 to 8")
         self.require("validation_steps", self.validation_steps >= 1, "a whole number from 1")
         self.require("learning_rate", self.learning_rate > 0, "a number above 0")
         self.require("weight_decay", self.weight_decay >= 0, "a number from 0")

@@ -65,7 +65,13 @@ def run(
         video_model = load_video_model(start)
         video_model.cores = use_cores(config.threads, video_model.device)
         with Progress(config.STAGE) as progress:
-            demonstrations = Demonstrations.encode(video_model, iterate_tasks(dataset, split="train"), progress)
+            demonstrations = Demonstrations.encode(
+                video_model,
+                iterate_tasks(dataset, split="train"),
+                progress,
+                views=config.views,
+                seed=config.seed,
+            )
             video_model.encode_prompts([task.prompt for task in validation])
         video_model.drop_text_encoder()
         trainer = SftTrainer(

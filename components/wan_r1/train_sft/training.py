@@ -25,6 +25,7 @@ from wan_r1.training.processes import Processes
 from wan_r1.training.randomness import torch_generator
 from wan_r1.training.state import TrainingDiverged, TrainingState, resume_state, save_state
 from wan_r1.training.validation import Validation, validate
+from wan_r1.training.views import other_views
 from wan_r1.video_model.lora import ensure_lora
 from wan_r1.video_model.schedule import random_sigmas
 from wan_r1.video_model.sde import masked_mean
@@ -53,7 +54,9 @@ class Demonstrations:
     level_ids: list[str]
 
     @classmethod
-    def encode(cls, model: VideoModel, tasks: Iterable[Task], progress: Progress) -> Demonstrations:
+    def encode(
+        cls, model: VideoModel, tasks: Iterable[Task], progress: Progress, *, views: int = 1, seed: int = 0
+    ) -> Demonstrations:
         """Encode every video once: the codec and the text encoder are frozen.
 
         Args:
@@ -61,11 +64,17 @@ class Demonstrations:
             tasks: levels with their videos; of an iterator no more than 64 are held at a time, since a video of 81
                 frames at 512 x 512 is 64 MB.
             progress: told how many are done.
+            views: pictures of each level, see `wan_r1.training.views`.
+            seed: of which views are taken.
         """
         remaining, latents, facts = iter(tasks), [], []
         while part := list(itertools.islice(remaining, 64)):
-            latents.append(model.encode_videos(np.stack([_video(task) for task in part])).cpu())
-            facts += [(task.prompt, task.family, task.level_id) for task in part]
+            videos = []
+            for task in part:
+                shown = [_video(task), *other_views(_video(task), task.family, views - 1, seed, task.level_id)]
+                videos += shown
+                facts += [(task.prompt, task.family, task.level_id)] * len(shown)
+            latents.append(model.encode_videos(np.stack(videos)).cpu())
             progress.note(f"encoding demonstrations: {len(facts)} done")
         prompts = sorted({prompt for prompt, _, _ in facts})
         return cls(

@@ -44,6 +44,7 @@ class Irregular(RoadFamily[IrregularLevel]):
 
     name = "irregular"
     level_type = IrregularLevel
+    symmetric = True
     LENGTHS: ClassVar[Mapping[str, tuple[float, float]]] = {
         "easy": (0.3, 0.8),
         "medium": (0.5, 1.4),

@@ -40,6 +40,7 @@ class Sokoban(BaseFamily[SokobanLevel]):
 
     name = "sokoban"
     level_type = SokobanLevel
+    symmetric = True
     obeys: ClassVar[frozenset[str]] = frozenset({"shortest", "longest", "boxes", "pushes"})
 
     def side(self, difficulty: str, canvas: int) -> int:
