@@ -1,12 +1,13 @@
 """What reinforcement learning adds to SFT, by compute: several seeds, several algorithms, one SFT checkpoint each.
 
-    python tests/benchmarks/learning.py --family regular,trapfield --seeds 0,1,2 --core-minutes 10 --output DIR
+    python tests/benchmarks/learning.py --family regular,trapfield --seeds 0,1,2 --core-minutes 20 --output DIR
 
-For each seed: levels are made, SFT trains from scratch until the least exact match of all families on `validation` is
+For each family and seed: levels are made, SFT trains from scratch until the preset's exact match on `validation` is
 reached, and every algorithm goes on from that checkpoint for the same core seconds (processor time, all threads), as
-SFT continued does. On the way and at the end 384 levels a split and family are sampled and verified, `test` (the kind
-of level that SFT saw) and `harder` (of which no demonstration exists). Runs that are there already are not repeated, so
-that several processes can share the work by their seeds. Writes ``learning.json`` and ``learning.svg``.
+SFT continued does. On the way and at the end 384 levels a split are sampled and verified, `test` (the kind of level
+that SFT saw) and `harder` (of which no demonstration exists). Runs that are there already are not repeated, so that
+several processes can share the work by family and seed. Writes ``learning.json`` and ``learning.svg``; the weights of
+each mark stay in ``work``.
 
 The algorithms differ in what is listed in `ALGORITHMS` and in nothing else; the rest is the preset `tiny`.
 """
@@ -109,11 +110,18 @@ class Run:
         self.rows: list[dict[str, Any]] = []
 
     def evaluate(self, model: VideoModel, weights: Weights, core_seconds: float, samples: int) -> None:
-        """Score the policy and keep the rows."""
+        """Score the policy and keep the rows, each with exact match by the length of the solution in moves."""
         with using(model.transformer, weights):
             scores = list(_scores(self.name, model, self.tasks))
         more = {"seed": self.seed, "algorithm": self.name, "core_seconds": core_seconds, "samples": samples}
-        self.rows += [{**row, **more} for row in summary_rows(scores)]
+        for row in summary_rows(scores):
+            here = [score for score in scores if (score["split"], score["family"]) == (row["split"], row["family"])]
+            by_length = {
+                moves: {"n": len(em), "em": float(np.mean(em))}
+                for moves in sorted({score["moves"] for score in here})
+                for em in [[score["em"] for score in here if score["moves"] == moves]]
+            }
+            self.rows.append({**row, **more, "by_length": by_length})
         for row in self.rows[-4:]:
             print(f"learning  {self.name} seed {self.seed}  {core_seconds:.0f} core s  {row['split']} {row['family']}  "
                   f"em {row['em']:.3f}  mf {row['mf']:.4f}", flush=True)  # fmt: skip
@@ -143,7 +151,7 @@ def _scores(name: str, model: VideoModel, tasks: list[Task]) -> Iterator[dict[st
         rewards = get_reward("trajectory")(RewardInputs(videos=videos, tasks=part, verdicts=verdicts)).reward
         for task, verdict, reward in zip(part, verdicts, rewards, strict=True):
             facts = {field: getattr(verdict, field) for field in ("em", "sr", "pr", "sd", "mf", "error")}
-            place = {"model": name, "split": task.split, "family": task.family}
+            place = {"model": name, "split": task.split, "family": task.family, "moves": len(task.solution) - 1}
             yield {**place, **facts, "reward": float(reward)}
 
 
@@ -155,12 +163,17 @@ def _fresh_model(folder: Path, seed: int, threads: int) -> VideoModel:
     return model
 
 
-def _one_seed(seed: int, given: argparse.Namespace, work: Path) -> None:
-    families = given.family.split(",")
+def _one_seed(family: str, seed: int, given: argparse.Namespace) -> None:
+    work = given.output / "work" / family / str(seed)
+    work.mkdir(parents=True, exist_ok=True)
     dataset = work / "dataset"
-    counts = {"test_levels": given.levels, "harder_levels": given.levels, "seed": seed, "families": families}
-    if given.prompts:
-        counts["prompts_levels"] = given.prompts
+    counts = {
+        "prompts_levels": given.prompts,
+        "test_levels": given.levels,
+        "harder_levels": given.levels,
+        "seed": seed,
+        "families": [family],
+    }
     generate_tasks(GenerateTasksConfig.from_preset("tiny", counts), output=dataset)
     tasks = [task for split in ("test", "harder") for task in levels(dataset, split, videos=False)]
     train, validation = levels(dataset, "train"), levels(dataset, "validation")
@@ -171,15 +184,19 @@ def _one_seed(seed: int, given: argparse.Namespace, work: Path) -> None:
         model = _fresh_model(work / "model", seed, given.threads)
         trainer = _sft(model, train, validation, work / "sft", seed=seed, threads=given.threads)
         trainer.run()
-        run = Run("sft", seed, [], tasks)
-        spent, steps = trainer.state.core_seconds, trainer.state.step
-        run.evaluate(model, {}, 0.0, 0)
-        for row in run.rows:
-            row |= {"sft_core_seconds": spent, "sft_samples": steps * trainer.config.batch_size}
-        (runs / f"{seed}-sft.json").write_text(json.dumps(run.rows, indent=1))
+        spent, samples = trainer.state.core_seconds, trainer.state.step * trainer.config.batch_size
+        cost = {"sft_core_seconds": spent, "sft_samples": samples}
+        (work / "sft.json").write_text(json.dumps(cost))
         torch.save(copy_weights(model.transformer), start)
+    path = runs / f"{family}-{seed}-sft.json"
+    if not path.exists():
+        model = _fresh_model(work / "model", seed, given.threads)
+        run = Run("sft", seed, [], tasks)
+        run.evaluate(model, torch.load(start, weights_only=True), 0.0, 0)
+        cost = json.loads((work / "sft.json").read_text())
+        path.write_text(json.dumps([{**row, **cost} for row in run.rows], indent=1))
     for name in given.algorithms.split(","):
-        path = runs / f"{seed}-{name}.json"
+        path = runs / f"{family}-{seed}-{name}.json"
         if path.exists():
             continue
         model = _fresh_model(work / "model", seed, given.threads)
@@ -284,22 +301,21 @@ def _curve(rows: list[dict], starts: dict, split: str, family: str) -> list[tupl
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--family", default="regular,trapfield", help="families that are learned together")
+    parser.add_argument("--family", default="regular,trapfield", help="families, learned one after another")
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--core-minutes", type=float, default=10.0, help="of each algorithm, after SFT")
+    parser.add_argument("--core-minutes", type=float, default=20.0, help="of each algorithm, after SFT")
     parser.add_argument("--algorithms", default="sft_continued,forward_grpo,flow_grpo", help=", ".join(ALGORITHMS))
-    parser.add_argument("--marks", type=int, default=4, help="evaluations of a run")
+    parser.add_argument("--marks", type=int, default=5, help="evaluations of a run")
     parser.add_argument("--levels", type=int, default=384, help="levels a split and family")
-    parser.add_argument("--prompts", type=int, default=0, help="levels to learn on without demonstrations; 0: preset")
+    parser.add_argument("--prompts", type=int, default=12288, help="levels to learn on without demonstrations")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 uses every core")
     parser.add_argument("--output", type=Path, required=True, help="folder")
     given = parser.parse_args()
     if unknown := set(given.algorithms.split(",")) - set(ALGORITHMS):
         parser.error(f"--algorithms: {', '.join(sorted(unknown))} is unknown; allowed: {', '.join(ALGORITHMS)}")
     for seed in [int(seed) for seed in given.seeds.split(",")]:
-        work = given.output / "work" / str(seed)
-        work.mkdir(parents=True, exist_ok=True)
-        _one_seed(seed, given, work)
+        for family in given.family.split(","):
+            _one_seed(family, seed, given)
     shown = {name: str(value) for name, value in vars(given).items() if name not in ("output", "threads")}
     summarise(given.output, shown)
 
