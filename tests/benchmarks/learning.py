@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from wan_r1.config import read_preset
 from wan_r1.evaluate.stage import video_seed
 from wan_r1.evaluate.summary import summary_rows
 from wan_r1.generate_tasks import GenerateTasksConfig
@@ -60,20 +61,20 @@ SDE: dict[str, Any] = {
     "replay_batch": 0,
     "replay_levels": 0,
     "demonstration_batch": 0,
+    "warmup_share": 0.0,
+    "length_balance": 0.0,
+    "curriculum_floor": 1.0,
 }
 """The paper's objective at this size: group, window, noise and rate of earlier measurements on a tiny Wan."""
 
-FORWARD: dict[str, Any] = {"warmup_iterations": 80, "views": 4, "length_balance": 0.5, "curriculum_floor": 0.3}
-"""The forward-process objective's best recipe here, over the preset."""
-
 ALGORITHMS: dict[str, dict[str, Any] | None] = {
     "sft_continued": None,
-    "forward_grpo": FORWARD,
-    "forward_grpo_alone": {**FORWARD, "warmup_iterations": 0, "demonstration_batch": 0, "harder_share": 0.5},
-    "without_warmup": {**FORWARD, "warmup_iterations": 0},
-    "without_views": {**FORWARD, "views": 1},
-    "without_balance": {**FORWARD, "length_balance": 0.0, "curriculum_floor": 1.0},
-    "preset_tiny": {},
+    "forward_grpo": {},
+    "forward_grpo_alone": {"warmup_share": 0.0, "demonstration_batch": 0, "harder_share": 0.5},
+    "without_warmup": {"warmup_share": 0.0},
+    "without_views": {"views": 1},
+    "without_balance": {"length_balance": 0.0, "curriculum_floor": 1.0},
+    "without_all": {"warmup_share": 0.0, "views": 1, "length_balance": 0.0, "curriculum_floor": 1.0},
     "flow_grpo": SDE,
     "dance_grpo": {**SDE, "sde_kind": "dance_grpo"},
     "cps": {**SDE, "sde_kind": "cps"},
@@ -81,14 +82,18 @@ ALGORITHMS: dict[str, dict[str, Any] | None] = {
     "flash_grpo": {**SDE, "sde_window_moves": "random", "step_weighting": "gradient_scale"},
     "grpo_guard": {**SDE, "guarded_ratio": True, "clip_range": 2e-6},
 }
-"""Fields of `TrainGrpoConfig` by algorithm, over the preset; `None` is more SFT. `forward_grpo_alone` has no
-demonstrations, and half of its prompts from the levels that SFT saw; the ones named `without_` lack one part each."""
+"""Fields of `TrainGrpoConfig` by algorithm, over the preset; `None` is more SFT. `forward_grpo` is the preset's
+recipe, `forward_grpo_alone` the same without demonstrations and with half of its prompts from the levels that SFT saw;
+those named `without_` lack a part of it."""
+
+LONG, WARMUP = 10_000, 80
+"""Iterations that no run comes to the end of, and those of them that a run with demonstrations warms up for."""
 
 EVALUATION_STEPS = 2
 """As in the rollouts. More steps solve fewer levels, whatever was trained (SFT: .51, .48 and .42 with 1, 2 and 4)."""
 
-VIEWS = 4
-"""Views of a demonstration that SFT continued learns from, as `FORWARD` does."""
+CONTINUED = read_preset("tiny")["continue_sft"]
+"""Fields of `TrainSftConfig` in which SFT continued differs from SFT: it shows demonstrations in GRPO's views."""
 
 
 class Spent(Exception):
@@ -224,12 +229,19 @@ def _train(
     settings = ALGORITHMS[name]
     if settings is None:
         # As the pipeline's SFT continued: no target, families alike. Validation only calls us.
-        often = {"views": VIEWS, "target_em": 1.0, "steps": 10**6, "validate_every": 20, "checkpoint_every": 10**6}
+        often = {**CONTINUED, "target_em": 1.0, "steps": 10**6, "validate_every": 20, "checkpoint_every": 10**6}
         trainer = _sft(model, train, validation[:8], work / name, seed=seed + 1000, threads=threads, **often)
         trainer.run(lambda step, result: run.watch(trainer, trainer.config.batch_size, step, result))
         return
-    often = {"iterations": 10**6, "validate_every": 3, "checkpoint_every": 10**6, "seed": seed, "threads": threads}
-    config = TrainGrpoConfig.from_preset("tiny", {**settings, **often})
+    often = {
+        "iterations": LONG,
+        "warmup_share": WARMUP / LONG,
+        "validate_every": 3,
+        "checkpoint_every": 10**6,
+        "seed": seed,
+        "threads": threads,
+    }
+    config = TrainGrpoConfig.from_preset("tiny", {**often, **settings})
     known = train if config.harder_share < 1 or config.demonstration_batch else []
     prompts = Prompts.encode(
         model,

@@ -58,7 +58,7 @@ def _with_demonstrations(trainer, views=1):
 
 
 def test_a_warm_up_learns_from_demonstrations_before_anything_is_rolled_out(folder, tmp_path):
-    settings = {"objective": "forward_grpo", "demonstration_batch": 3, "replay_batch": 2, "warmup_iterations": 3}
+    settings = {"objective": "forward_grpo", "demonstration_batch": 3, "replay_batch": 2, "warmup_share": 0.75}
     settings |= {"iterations": 4, "checkpoint_every": 2, "length_balance": 0.5, "views": 2, "curriculum_floor": 0.5}
     whole = _with_demonstrations(grpo(folder, tmp_path / "whole", **settings), views=2)
     before = _weights(whole)

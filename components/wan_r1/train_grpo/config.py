@@ -90,9 +90,9 @@ class TrainGrpoConfig(PlacedConfig):
     """forward_grpo: levels with a success before the first optimizer step; until then iterations only roll out."""
     demonstration_batch: int = 0
     """forward_grpo: demonstrations that join each optimizer step (as pretraining data in InstructGPT's PPO-ptx)."""
-    warmup_iterations: int = 0
-    """forward_grpo: first iterations that learn from demonstrations alone and roll nothing out. A policy that replays
-    its easiest successes before it can do anything else forgets what demonstrations would have taught it."""
+    warmup_share: float = 0.0
+    """forward_grpo: share of the iterations, the first ones, that learn from demonstrations alone and roll nothing out.
+    A policy that replays its easiest successes before it can do anything else forgets what demonstrations teach."""
     length_balance: float = 0.0
     """How evenly a family's lengths of solutions share prompts, replays and demonstrations: 0 leaves lengths as
     frequent as they are, 1 makes all alike. Long ones are rare where they are hard, and are forgotten first."""
@@ -125,6 +125,11 @@ class TrainGrpoConfig(PlacedConfig):
     precision: str = "no"
     """Mixed precision of accelerate: no, bf16 or fp16."""
 
+    @property
+    def warmup_iterations(self) -> int:
+        """Iterations that roll nothing out."""
+        return int(self.warmup_share * self.iterations) if self.objective == "forward_grpo" else 0
+
     def validate(self) -> None:
         """Check ranges and names."""
         for field in (
@@ -155,9 +160,9 @@ class TrainGrpoConfig(PlacedConfig):
             "0 without grpo_replay_batch: nothing is kept that could be counted",
         )
         self.require(
-            "warmup_iterations",
-            self.warmup_iterations == 0 or (self.warmup_iterations > 0 and self.demonstration_batch > 0),
-            "a whole number from 0, and 0 without grpo_demonstration_batch: nothing is there to warm up with",
+            "warmup_share",
+            self.warmup_share == 0 or (0 < self.warmup_share < 1 and self.demonstration_batch > 0),
+            "a share from 0 to below 1, and 0 without grpo_demonstration_batch: nothing is there to warm up with",
         )
         self.require("length_balance", 0 <= self.length_balance <= 1, "a share from 0 to 1")
         self.require("views", 1 <= self.views <= 8, "a whole number from 1 to 8")

@@ -165,7 +165,7 @@ class GrpoTrainer:
         rollout = None
         with compute.running():
             chosen, generator = self.draw_prompts()
-            if state.step >= config.warmup_iterations or not isinstance(self.objective, ForwardGrpo):
+            if state.step >= config.warmup_iterations:
                 rollout = self.roll_out(chosen, generator)
         with eviction.deferred():
             with compute.running():

@@ -73,6 +73,8 @@ def continue_sft(
 ):
     """Fine-tune a fine-tuned model further, for the compute that another model's training took.
 
+    The preset's table `continue_sft` overrides `train_sft`.
+
     Args:
         dataset: shards of generate_tasks.
         certificate: of validate_tasks, for this data set.
@@ -90,11 +92,14 @@ def continue_sft(
         settings: further fields of `TrainSftConfig` by name.
     """
     from wan_r1.artifacts import describe, paths
+    from wan_r1.config import read_preset
     from wan_r1.train_sft import TrainSftConfig, run
     from wan_r1.training.placement import place
 
+    table = read_preset(preset).get("continue_sft", {})
     given = {"batch_size": batch_size or None, "learning_rate": learning_rate or None}
-    config = TrainSftConfig.from_preset(preset, {"seed": seed, **given, **settings})
+    given = {name: value for name, value in given.items() if value is not None}
+    config = TrainSftConfig.from_preset(preset, {"seed": seed, **table, **given, **settings})
     inputs = paths(dataset=dataset, certificate=certificate, model=model, compute_of=compute_of)
     summary = place(run, config, storage_uri=storage_uri, **inputs, **paths(output=trained, metrics=log, report=report))
     describe(summary, config=config, metrics=metrics, artifacts=(trained, log, report), name="continue_sft")
