@@ -69,6 +69,9 @@ class StrictRules:
     """Largest colour difference (Euclidean) of the mean of a patch that is not explained by a weaker contrast."""
     drift_tolerance: float = 20.0
     """The same for the mean of all patches of one sort in a frame: all walls, all floor."""
+    compression: int = 28
+    """Worst quality of H.264 (x264's constant rate factor) whose damage to cells below 16 px is forgiven, in videos whose
+    colours have half the resolution; 0 forgives none. See `wan_r1.verification.compression`."""
     rest_frames: int = 2
     """Frames at the end that must rest on the goal, unless the goal is first reached later than that."""
 

@@ -1,0 +1,194 @@
+"""Compressed videos of small cells: what a codec does to an honest video breaks no rule.
+
+H.264 at low quality damages cells of a few pixels so much that honest videos break rules by the letter: a player that
+has moved on stays behind in another colour, a goal loses its own, walls run into the floor. Where such damage falls is
+hard to foresee but easy to repeat: the level is drawn with the player where it was read (or, where that fails, along
+the level's solution), and this honest video is compressed in several ways. So much as these differ from the drawing is
+forgiven pixel by pixel, and what is left of the video is read by the usual rules.
+
+A video cannot widen what is forgiven: that follows from the level and from the way that is judged, up to the quality
+`StrictRules.compression`. Nor can it be anything: its colours must have half the resolution, as compressed ones have
+and those of a model's own frames have not, and no place may be much farther from the drawing than compression takes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, cast
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from wan_r1.tasks.families import get_family
+from wan_r1.tasks.textures import TEXTURES
+from wan_r1.verification.verdict import StrictRules, Verdict
+
+if TYPE_CHECKING:
+    from wan_r1.tasks.dataset import Task
+
+_LARGEST_CELL = 16
+"""Pixels a cell from which compressed videos are read like any (tests/benchmarks/calibration.md)."""
+_KINDS = frozenset(
+    {
+        *("lost", "duplicate", "off_path", "shows_through", "box_lost", "box_duplicate"),
+        *("goal_changed", "wall_changed", "obstacle_changed", "floor_changed", "outside_changed", "ladder_changed"),
+    }
+)
+"""The violations that compression can feign; a video with another is not looked at again."""
+_DETAIL = 0.1
+"""Largest share of the given image's colour detail within two by two pixels in a video whose colours have half the
+resolution; after H.264 at most .03 are left, of a tiny model's own videos .68 or more, after a blur of 1 px .12."""
+_SAME_DRAWING = 1.0
+"""Largest mean difference, in levels, of the given image from our own drawing of the level, for that to be used."""
+_BEYOND = 20.0
+"""Levels by which the mean difference from the drawing, over a window of one cell, may exceed what compression does
+there: 13 is the most of honest videos, while a player or goal of another colour adds 28 or more."""
+_FIDELITY = 0.99
+"""Fidelity from which a video that breaks no rule is taken as it is."""
+_ON_IT = 0.5
+"""Distance in cells within which the player is read where the level's solution has it, for that to be drawn."""
+_KEEP_IN = 0.02
+"""Distance from the frame's edge, as a share of it, within which no player is drawn."""
+
+_REPEATABLE = {"sc_threshold": "0", "rc-lookahead": "0", "weightp": "0", "mbtree": "0", "b-adapt": "0"}
+"""x264 without its look at coming frames, which in frames of two macroblocks reads memory that it has not set."""
+_WAYS = (
+    *(("veryfast", between, 0) for between in (0, 1, 2, 3)),
+    *(("medium", between, 0) for between in (0, 3)),
+    *(("veryfast", between, off) for between in (0, 3) for off in (-2, 2)),
+)
+"""Ways of encoding: x264's preset, frames between two that only look back, and steps of quality from the worst."""
+
+
+def read_again(
+    video: NDArray[np.uint8], task: Task, verdict: Verdict, rules: StrictRules, read: Callable[..., Verdict]
+) -> Verdict:
+    """The verdict on a video that breaks rules or keeps little background, once what compression did is taken off.
+
+    Args:
+        video: ``[F, H, W, 3]``.
+        task: its level.
+        verdict: the verdict on the video as it is.
+        rules: tolerances, for `StrictRules.compression`.
+        read: reads a video of this level by given rules: ``read(video, rules)``.
+
+    Returns:
+        The second verdict if that keeps every rule, else the first one.
+    """
+    if verdict.kept_rules and verdict.mf >= _FIDELITY:
+        return verdict
+    if not _worth_it(video, task, verdict) or not _half_resolution(video, task.first_frame):
+        return verdict
+    family, texture, side = get_family(task.family), TEXTURES[task.texture], task.height
+    given = family.render(task.level, texture, task.trajectory[:1], side)[0]
+    if np.abs(given.astype(np.int16) - task.first_frame).mean() > _SAME_DRAWING:
+        return verdict
+    faint = replace(rules, present=rules.present / 2, likeness=rules.likeness * 2 / 3)
+    for guess in (_as_read, _as_solved):
+        positions = guess(verdict.track, task, lambda: read(video, faint).track)
+        if positions is None:
+            continue
+        honest = family.render(task.level, texture, positions.clip(_KEEP_IN, 1 - _KEEP_IN), side)
+        cleaned, near = _without_damage(video, honest, rules.compression, side // task.level.canvas)
+        again = read(cleaned, rules) if near else verdict
+        if again.kept_rules:
+            return again
+    return verdict
+
+
+def _worth_it(video: NDArray[np.uint8], task: Task, verdict: Verdict) -> bool:
+    """Whether a video's cells are small, its violations such as compression can feign, and its look one of ours."""
+    _, height, width, _ = video.shape
+    small = height < _LARGEST_CELL * task.level.canvas and height % 2 == 0 and width % 2 == 0
+    return small and task.texture in TEXTURES and all(found.kind in _KINDS for found in verdict.violations)
+
+
+def _half_resolution(video: NDArray[np.uint8], image: NDArray[np.uint8]) -> bool:
+    """Whether a video's colours have half the resolution of those of the image that it was given."""
+    own, given = _colour_detail(video), _colour_detail(image[None])
+    return own.mean() < _DETAIL * given[0]
+
+
+def _colour_detail(frames: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Squared differences of both colour channels (Cb, Cr) within blocks of two by two pixels, for each frame."""
+    count, height, width, _ = frames.shape
+    found = np.empty(count)
+    for k, frame in enumerate(frames):
+        colour = cv2.cvtColor(frame, cv2.COLOR_RGB2YCrCb)[..., 1:].astype(np.float32)
+        blocks = colour.reshape(height // 2, 2, width // 2, 2, 2)
+        found[k] = ((blocks - blocks.mean((1, 3), keepdims=True)) ** 2).sum()
+    return found
+
+
+def _as_read(
+    track: NDArray[np.float32], task: Task, faint: Callable[[], NDArray[np.float32]]
+) -> NDArray[np.float64] | None:
+    """The player's positions ``[F, 2]``: where it is lost those of a reading of faint players, else in between.
+
+    None if it is never seen.
+    """
+    lost = np.isnan(track)
+    positions = (np.where(lost, faint(), track) if lost.any() else track).astype(np.float64)
+    known, frames = ~np.isnan(positions[:, 0]), np.arange(len(positions))
+    if not known.any():
+        return None
+    return np.stack([np.interp(frames, frames[known], positions[known, axis]) for axis in (0, 1)], axis=1)
+
+
+def _as_solved(
+    track: NDArray[np.float32], task: Task, faint: Callable[[], NDArray[np.float32]]
+) -> NDArray[np.float64] | None:
+    """The level's own solution ``[F, 2]``, if the player is on it wherever it is seen, else None."""
+    own = task.trajectory.astype(np.float64)
+    if own.shape != track.shape or np.nanmax(np.abs(track - own), initial=0.0) * task.level.canvas > _ON_IT:
+        return None
+    return own
+
+
+def _without_damage(
+    video: NDArray[np.uint8], honest: NDArray[np.uint8], quality: int, cell: int
+) -> tuple[NDArray[np.uint8], bool]:
+    """A video less what compression of the honest one explains, and whether no place of it is too far from that."""
+    damage = np.stack([compress(honest, *way, quality) for way in _WAYS]).astype(np.int16) - honest
+    difference = video.astype(np.int16) - honest
+    near = True
+    for frame, most in zip(difference, np.moveaxis(damage, 1, 0), strict=True):
+        own, *theirs = (cv2.blur(_size(one), (cell, cell)) for one in (frame, *most))
+        near &= not (own > np.max(theirs, axis=0) + _BEYOND).any()
+    least, largest = np.minimum(damage.min(0), 0), np.maximum(damage.max(0), 0)
+    return (honest + difference - difference.clip(least, largest)).clip(0, 255).astype(np.uint8), bool(near)
+
+
+def _size(difference: NDArray[np.int16]) -> NDArray[np.float32]:
+    """Mean size over channels of differences ``[H, W, 3]``."""
+    return np.abs(difference).mean(-1, dtype=np.float32)
+
+
+def compress(video: NDArray[np.uint8], preset: str, between: int, off: int, quality: int) -> NDArray[np.uint8]:
+    """A video ``[F, H, W, 3]`` of even height and width after H.264 with half the colour resolution.
+
+    Args:
+        video: its frames.
+        preset: one of x264's.
+        between: frames between two that only look back.
+        off: steps to add to the quality.
+        quality: x264's constant rate factor.
+    """
+    options = {"preset": preset, "crf": str(quality + off), "bf": str(between), **_REPEATABLE}
+    encoder = cast(av.VideoCodecContext, av.CodecContext.create("libx264", "w"))
+    _, encoder.height, encoder.width, _ = video.shape
+    encoder.pix_fmt, encoder.time_base, encoder.framerate = "yuv420p", Fraction(1, 24), Fraction(24)
+    encoder.thread_count, encoder.options = 1, options
+    decoder = cast(av.VideoCodecContext, av.CodecContext.create("h264", "r"))
+    decoder.thread_count = 1
+    packets = []
+    for number, image in enumerate(video):
+        frame = av.VideoFrame.from_ndarray(cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420), format="yuv420p")
+        frame.pts = number
+        packets += encoder.encode(frame)
+    frames = [frame for packet in [*packets, *encoder.encode(), None] for frame in decoder.decode(packet)]
+    return np.stack([cv2.cvtColor(frame.to_ndarray(), cv2.COLOR_YUV2RGB_I420) for frame in frames]).astype(np.uint8)
