@@ -15,10 +15,6 @@ from road_cheats import FORMS, ROAD_CHEATS, ROADS, Video, half_way_and_stops, hi
 
 from wan_r1.verification import verify
 
-LEAST_COMPRESSED = {"irregular": 32, "maze3d": 32}
-"""Pixels a cell from which every video is read after H.264 at quality 28; tried were 8, 12 and 32. At 12 one of 24
-irregular levels fails: a second player of more than .3 of the opacity is read where there is none."""
-
 
 def noisy(video: Video) -> Video:
     noise = np.random.default_rng(video.size).standard_normal(video.shape, np.float32)
@@ -47,10 +43,10 @@ def compressed(video: Video) -> Video:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("change", [np.asarray, noisy, blurred, compressed])
 def test_references_are_solutions(family: str, form: str, change: Callable[[Video], Video]) -> None:
-    cell = FORMS[form]["size"] // FORMS[form]["canvas"]
-    if change is compressed and cell < LEAST_COMPRESSED[family]:
-        pytest.skip(f"a player of {0.6 * cell:.0f} px that moves does not survive such compression")
     tasks = some_tasks(family, form)
+    if change is compressed and form != "512 px":
+        # Small cells are read a second time then, which takes long.
+        tasks = tasks[::5]
     verdicts = verify([change(task.video) for task in tasks], tasks)
     assert [verdict.error for verdict in verdicts if verdict.error] == []
     faults = {(t.difficulty, t.texture): v.violations[:3] for t, v in zip(tasks, verdicts, strict=True) if v.violations}

@@ -31,6 +31,7 @@ class Appearance:
         background: float32 [3, H, W], the level without its player.
         unknown: bool [H, W], background that the player covers in the given image and nothing tells; not looked at.
         leak: float32 [3, H, W], what a blur by one pixel adds to the background; so much is forgiven.
+        nearby: float32 [2, H, W, 3], sums of `background` and of `leak` over each pixel and its neighbours.
         colour: float32 [3, H, W], the player's colour times its opacity, with its centre at the origin.
         opacity: float32 [H, W], the player's opacity, likewise.
         look: complex64 [4, H, W // 2 + 1], conjugate spectra of `colour` and of minus `opacity`.
@@ -49,6 +50,7 @@ class Appearance:
     background: np.ndarray
     unknown: np.ndarray
     leak: np.ndarray
+    nearby: np.ndarray
     colour: np.ndarray
     opacity: np.ndarray
     look: np.ndarray
@@ -104,6 +106,7 @@ def learn_appearance(
         background=empty,
         unknown=unknown,
         leak=leak,
+        nearby=sum_neighbours(np.stack([empty, leak]).transpose(0, 2, 3, 1)),
         colour=colour.transpose(2, 0, 1),
         opacity=opacity,
         look=look,
@@ -116,6 +119,17 @@ def learn_appearance(
         home=centre,
         radius=radius,
     )
+
+
+def sum_neighbours(images: np.ndarray) -> np.ndarray:
+    """Sum of each pixel of ``[..., H, W, channels]`` and its neighbours inside the frame."""
+    rows = images.copy()
+    rows[..., 1:, :, :] += images[..., :-1, :, :]
+    rows[..., :-1, :, :] += images[..., 1:, :, :]
+    total = rows.copy()
+    total[..., 1:, :] += rows[..., :-1, :]
+    total[..., :-1, :] += rows[..., 1:, :]
+    return total
 
 
 def _player(

@@ -34,7 +34,7 @@ _LARGEST_CELL = 16
 """Pixels a cell from which compressed videos are read like any (tests/benchmarks/calibration.md)."""
 _KINDS = frozenset(
     {
-        *("lost", "duplicate", "off_path", "shows_through", "box_lost", "box_duplicate"),
+        *("lost", "duplicate", "jump", "too_fast", "off_path", "shows_through", "box_lost", "box_duplicate"),
         *("goal_changed", "wall_changed", "obstacle_changed", "floor_changed", "outside_changed", "ladder_changed"),
     }
 )
@@ -44,13 +44,15 @@ _DETAIL = 0.1
 resolution; after H.264 at most .03 are left, of a tiny model's own videos .68 or more, after a blur of 1 px .12."""
 _SAME_DRAWING = 1.0
 """Largest mean difference, in levels, of the given image from our own drawing of the level, for that to be used."""
-_BEYOND = 20.0
-"""Levels by which the mean difference from the drawing, over a window of one cell, may exceed what compression does
-there: 13 is the most of honest videos, while a player or goal of another colour adds 28 or more."""
+_BEYOND = 110.0
+"""Levels by which the mean difference from the drawing in one channel, over a window of half a cell, may be outside of
+what compression makes of it there: of honest videos it is at most 81, while a player or goal of another colour, a copy
+or a ghost make it 145 or more."""
 _FIDELITY = 0.99
 """Fidelity from which a video that breaks no rule is taken as it is."""
-_ON_IT = 0.5
-"""Distance in cells within which the player is read where the level's solution has it, for that to be drawn."""
+_ON_IT, _MOSTLY = 0.5, 0.8
+"""Distance in cells within which the player must be read where the level's solution has it, and in what share of the
+frames that show it, for that to be drawn: what a player leaves behind can be taken for it in some."""
 _KEEP_IN = 0.02
 """Distance from the frame's edge, as a share of it, within which no player is drawn."""
 
@@ -142,11 +144,13 @@ def _as_read(
 def _as_solved(
     track: NDArray[np.float32], task: Task, faint: Callable[[], NDArray[np.float32]]
 ) -> NDArray[np.float64] | None:
-    """The level's own solution ``[F, 2]``, if the player is on it wherever it is seen, else None."""
+    """The level's own solution ``[F, 2]``, if the player is mostly on it where it is seen, else None."""
     own = task.trajectory.astype(np.float64)
-    if own.shape != track.shape or np.nanmax(np.abs(track - own), initial=0.0) * task.level.canvas > _ON_IT:
+    if own.shape != track.shape:
         return None
-    return own
+    seen = ~np.isnan(track[:, 0])
+    there = np.abs(track - own)[seen].max(1) * task.level.canvas <= _ON_IT
+    return own if len(there) and there.mean() >= _MOSTLY else None
 
 
 def _without_damage(
@@ -155,17 +159,14 @@ def _without_damage(
     """A video less what compression of the honest one explains, and whether no place of it is too far from that."""
     damage = np.stack([compress(honest, *way, quality) for way in _WAYS]).astype(np.int16) - honest
     difference = video.astype(np.int16) - honest
+    window = (max(2, cell // 2),) * 2
     near = True
-    for frame, most in zip(difference, np.moveaxis(damage, 1, 0), strict=True):
-        own, *theirs = (cv2.blur(_size(one), (cell, cell)) for one in (frame, *most))
-        near &= not (own > np.max(theirs, axis=0) + _BEYOND).any()
+    for frame, ways in zip(difference, np.moveaxis(damage, 1, 0), strict=True):
+        own, *theirs = (cv2.blur(one.astype(np.float32), window) for one in (frame, *ways))
+        beyond = own - own.clip(np.minimum(np.min(theirs, axis=0), 0), np.maximum(np.max(theirs, axis=0), 0))
+        near &= np.abs(beyond).max() <= _BEYOND
     least, largest = np.minimum(damage.min(0), 0), np.maximum(damage.max(0), 0)
     return (honest + difference - difference.clip(least, largest)).clip(0, 255).astype(np.uint8), bool(near)
-
-
-def _size(difference: NDArray[np.int16]) -> NDArray[np.float32]:
-    """Mean size over channels of differences ``[H, W, 3]``."""
-    return np.abs(difference).mean(-1, dtype=np.float32)
 
 
 def compress(video: NDArray[np.uint8], preset: str, between: int, off: int, quality: int) -> NDArray[np.uint8]:

@@ -17,6 +17,8 @@ import scipy.fft
 from wan_r1.verification.appearance import MOST_BLUR, Appearance
 from wan_r1.verification.verdict import StrictRules
 
+_TOGETHER = 80_000
+"""Pixels (all frames) that are transformed at a time: more does not fit in a core's own cache."""
 _LARGE = 96
 """Pixels a side from which frames are searched around differences alone; below, the whole costs less."""
 _BLOCK = 8
@@ -49,13 +51,17 @@ def match_players(
     sharp = leak[which][:, None] * -blur[..., None, None, None]
     sharp += difference
     if min(height, width) < _LARGE or height % _BLOCK or width % _BLOCK:
-        background, look, shape, energy = (
+        learned = [
             np.stack([getattr(s, name) for s in scenes])[which][:, None]
             for name in ("background", "look", "shape", "energy")
-        )
-        return _correlate(sharp, background, look, shape, energy, rules)
-    opacity = np.zeros((n, frames, height, width), np.float32)
-    gain = np.zeros_like(opacity)
+        ]
+        opacity, gain = np.empty((2, n, frames, height, width), np.float32)
+        size = max(1, _TOGETHER // (frames * height * width))
+        for begin in range(0, n, size):
+            part = slice(begin, begin + size)
+            opacity[part], gain[part] = _correlate(sharp[part], *(each[part] for each in learned), rules)
+        return opacity, gain
+    opacity, gain = np.zeros((2, n, frames, height, width), np.float32)
     for i, scene in enumerate(which):
         _match_large(sharp[i], scenes[scene], rules, opacity[i], gain[i])
     return opacity, gain

@@ -70,7 +70,7 @@ class StrictRules:
     drift_tolerance: float = 20.0
     """The same for the mean of all patches of one sort in a frame: all walls, all floor."""
     compression: int = 28
-    """Worst quality of H.264 (x264's constant rate factor) whose damage to cells below 16 px is forgiven, in videos whose
+    """Worst quality of H.264 (x264's constant rate factor) whose damage to cells below 16 px is forgiven, if a video's
     colours have half the resolution; 0 forgives none. See `wan_r1.verification.compression`."""
     rest_frames: int = 2
     """Frames at the end that must rest on the goal, unless the goal is first reached later than that."""
