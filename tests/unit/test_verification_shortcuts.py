@@ -51,7 +51,7 @@ def plain_drifted(rest, free, sorts, which, tolerance: float) -> np.ndarray:
             own = sorts[which[i]] == sort
             used = own & free[i, f]
             if used.sum() > 1:
-                drifted[i, f][own] = (rest[i, f][used].mean(0) ** 2).sum() > tolerance**2
+                drifted[i, f][own] = (rest[i, f][:, used].mean(1) ** 2).sum() > tolerance**2
     return drifted
 
 

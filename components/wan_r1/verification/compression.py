@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import av
 import cv2
@@ -180,11 +180,11 @@ def compress(video: NDArray[np.uint8], preset: str, between: int, off: int, qual
         quality: x264's constant rate factor.
     """
     options = {"preset": preset, "crf": str(quality + off), "bf": str(between), **_REPEATABLE}
-    encoder = cast(av.VideoCodecContext, av.CodecContext.create("libx264", "w"))
+    encoder = av.CodecContext.create("libx264", "w")
     _, encoder.height, encoder.width, _ = video.shape
     encoder.pix_fmt, encoder.time_base, encoder.framerate = "yuv420p", Fraction(1, 24), Fraction(24)
     encoder.thread_count, encoder.options = 1, options
-    decoder = cast(av.VideoCodecContext, av.CodecContext.create("h264", "r"))
+    decoder = av.CodecContext.create("h264", "r")
     decoder.thread_count = 1
     packets = []
     for number, image in enumerate(video):

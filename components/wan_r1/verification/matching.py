@@ -51,15 +51,16 @@ def match_players(
     sharp = leak[which][:, None] * -blur[..., None, None, None]
     sharp += difference
     if min(height, width) < _LARGE or height % _BLOCK or width % _BLOCK:
-        learned = [
+        background, look, shape, energy = (
             np.stack([getattr(s, name) for s in scenes])[which][:, None]
             for name in ("background", "look", "shape", "energy")
-        ]
+        )
         opacity, gain = np.empty((2, n, frames, height, width), np.float32)
         size = max(1, _TOGETHER // (frames * height * width))
         for begin in range(0, n, size):
             part = slice(begin, begin + size)
-            opacity[part], gain[part] = _correlate(sharp[part], *(each[part] for each in learned), rules)
+            found = _correlate(sharp[part], background[part], look[part], shape[part], energy[part], rules)
+            opacity[part], gain[part] = found
         return opacity, gain
     opacity, gain = np.zeros((2, n, frames, height, width), np.float32)
     for i, scene in enumerate(which):
