@@ -93,10 +93,10 @@ def test_splits_get_the_textures_that_they_may_have() -> None:
     [
         (
             ["--family=maze", "--difficulty=easy", "--count=1", "--size=64"],
-            "family='maze' is unknown; allowed: irregular",
+            "--family='maze' is unknown; allowed: irregular",
         ),
         (["--family=regular", "--difficulty=mild", "--count=1", "--size=64"], "difficulty='mild' is unknown"),
-        (["--family=regular", "--difficulty=easy", "--count=0", "--size=64"], "count=0"),
+        (["--family=regular", "--difficulty=easy", "--count=0", "--size=64"], "--count=0 is not allowed; expected a"),
         (
             ["--family=regular", "--difficulty=easy", "--count=1", "--size=37"],
             "size=37 px cannot be divided into 4 to 16",
@@ -112,8 +112,12 @@ def test_splits_get_the_textures_that_they_may_have() -> None:
         ),
         (
             ["--family=regular", "--difficulty=easy", "--count=1", "--size=64", "--textures=carpet"],
-            "--textures=('carpet'",
+            "--textures=carpet is not allowed; expected one or more of brick, meadow, night, plain, sand, wood, each "
+            "once; carpet and marble are held out for tests",
         ),
+        (["--family=regular", "--difficulty=", "--count=1", "--size=64"], "--difficulty='' names none; expected one"),
+        (["--family=regular", "--difficulty=easy", "--count=1", "--size=64", "--fps=0"], "--fps=0.0 is not allowed"),
+        (["--family=regular", "--difficulty=easy", "--count=1", "--size=64", "--canvas=0"], "--canvas=0 is too small"),
         (
             ["--family=regular", "--difficulty=easy", "--count=1", "--size=64", "--speed=2"],
             "--speed=2.0 is not allowed",

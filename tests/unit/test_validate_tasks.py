@@ -241,6 +241,26 @@ def test_a_repeated_or_shared_level_is_found(tamper: Callable[..., Path]) -> Non
     assert shared == {("test", 2), ("vali", 1)}, "a board moved on the canvas is still the same layout"
 
 
+def test_a_class_with_too_few_levels_is_found(tamper: Callable[..., Path], good: Path) -> None:
+    names = {name: pq.read_table(good / TRAIN)[name].to_pylist() for name in ("difficulty", "texture")}
+    assert names["difficulty"].count("easy") == names["texture"].count("night") == 8
+
+    def one_left(rows: list[dict[str, Any]]) -> None:
+        # 13 to 3 are more than twice as many and three; 12 to 4 would not have been.
+        for row in [row for row in rows if row["texture"] == "night"][3:]:
+            row["texture"] = "plain"
+
+    folder = tamper({TRAIN: one_left})
+    rule = next(rule for rule in rows_outcome(folder).broken if rule.name == "class_balanced")
+    assert [(place["file"], place["row"]) for place in rule.broken] == [(TRAIN, names["texture"].index("night"))]
+    assert "3 levels of texture night in train, trapfield, but 13 of another texture" in rule.broken[0]["notes"]
+    (folder / TRAIN).unlink()
+    few = {rule.name: rule for rule in rows_outcome(folder).rules}
+    assert few["class_balanced"].holds and few["class_balanced"].checked > 0
+    table, _ = _row_table(ValidateTasksConfig(), sorted(folder.iterdir()), folder)
+    assert "class_balanced" not in [rule.name for rule in check_rows(table, ValidateTasksConfig(balance=0)).rules]
+
+
 def test_a_video_in_the_prompts_split_is_found(tamper: Callable[..., Path], good: Path) -> None:
     video = pq.read_table(good / TRAIN).to_pylist()[0]["video"]
     folder = tamper({PROMPTS: lambda rows: rows[1].update(video=video)})
@@ -283,6 +303,7 @@ def test_a_video_that_does_not_begin_with_the_first_frame_is_found(good: Path) -
     ("changes", "message"),
     [
         ({"splits": ["train", "dev"]}, r"validate_splits=\('train', 'dev'\) is not allowed; expected some of train"),
+        ({"balance": 0.5}, "validate_balance=0.5 is not allowed; expected 1 or more, such as 2, or 0 for any balance"),
         ({"shown_rows": 0}, "validate_shown_rows=0 is not allowed; expected a whole number from 1 to 1000"),
     ],
 )

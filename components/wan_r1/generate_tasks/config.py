@@ -95,7 +95,8 @@ class GenerateTasksConfig(StageConfig):
     def validate(self) -> None:
         """Check every value that can be checked without making a level."""
         self._check_names("families", FAMILIES)
-        self._check_names("textures", set(TEXTURES) - set(HELD_OUT))
+        tested = f"; {' and '.join(sorted(HELD_OUT))} are held out for tests"
+        self._check_names("textures", set(TEXTURES) - set(HELD_OUT), tested)
         if self.test_textures:
             self._check_names("test_textures", TEXTURES)
         for split in SPLITS:
@@ -125,8 +126,10 @@ class GenerateTasksConfig(StageConfig):
         self.require(
             "lossless", self.lossless or self.height % 2 == 0, "true for an odd height, which common H.264 cannot hold"
         )
-        self.require("steps_per_frame", 0 < self.steps_per_frame <= 1, "above 0 and up to 1 (a cell a frame)")
-        self.require("fps", 1 <= self.fps <= 120, "1 to 120")
+        self.require(
+            "steps_per_frame", 0 < self.steps_per_frame <= 1, "above 0 and up to 1 (a cell a frame), such as 0.5"
+        )
+        self.require("fps", 1 <= self.fps <= 120, "1 to 120, such as 24")
         self.require("loops", 0 <= self.loops <= 1, "0 to 1")
         self.require("longest", 0 <= self.longest <= 1, "0 to 1")
         self.require("shortest", 0 <= self.shortest <= self.longest, f"0 to tasks_longest={self.longest}")
@@ -180,9 +183,9 @@ class GenerateTasksConfig(StageConfig):
         maker = FAMILIES[family]
         return maker.shaped(self.shape) if isinstance(maker, BaseFamily) else maker
 
-    def _check_names(self, field: str, known: object) -> None:
+    def _check_names(self, field: str, known: object, more: str = "") -> None:
         names, allowed = getattr(self, field), sorted(known)  # type: ignore[call-overload]
-        shown = f"one or more of {', '.join(allowed)}, each once"
+        shown = f"one or more of {', '.join(allowed)}, each once{more}"
         self.require(field, len(names) > 0 and len(set(names)) == len(names) and set(names) <= set(allowed), shown)
 
     def _check_shape(self) -> None:

@@ -43,7 +43,7 @@ def run(output: Path, **words: Any) -> dict[str, Any]:
     try:
         return generate_tasks(choose(**words), output=output)
     except ConfigError as error:
-        raise ConfigError(re.sub(r"\btasks_(\w+)", _option, str(error))) from None
+        raise ConfigError(_said(str(error))) from None
 
 
 def choose(
@@ -91,12 +91,13 @@ def choose(
             raise ConfigError(f"difficulty={difficulty!r} is unknown; allowed: {', '.join(DIFFICULTIES)}")
     if split not in SPLITS:
         raise ConfigError(f"split={split!r} is unknown; allowed: {', '.join(SPLITS)}")
-    if not makers or not difficulties or count < 1 or size < 1:
-        raise ConfigError(
-            f"family={','.join(families)!r}, difficulty={','.join(difficulties)!r}, count={count}, size={size}: give "
-            "at least one family, one difficulty, one level and one pixel"
-        )
-    cells = canvas or _canvas(size, max(maker.smallest_canvas for maker in makers))
+    for name, names, some in (("family", families, "regular"), ("difficulty", difficulties, "easy,hard")):
+        if not names:
+            raise ConfigError(f"{name}='' names none; expected one or more, such as {some}")
+    for name, value, good in (("count", count, 24), ("size", size, 512)):
+        if value < 1:
+            raise ConfigError(f"{name}={value} is not allowed; expected a whole number from 1, such as {good}")
+    cells = _canvas(size, max(maker.smallest_canvas for maker in makers)) if canvas is None else canvas
     if speed is None:
         needed = max(maker.shortest_allowed(level, cells) for maker in makers for level in difficulties)
         speed = next((one for one in _SPEEDS if room_for_steps(frames, one) >= 2 * needed), _SPEEDS[-1])
@@ -114,7 +115,7 @@ def choose(
             "frames": frames,
             "canvas": cells,
             "steps_per_frame": speed,
-            "fps": fps or (_FAST if frames > _SHORT else _SLOW),
+            "fps": (_FAST if frames > _SHORT else _SLOW) if fps is None else fps,
             "lossless": size < _LOSSY_CELL * cells if lossless is None else lossless,
             "workers": workers,
             **shape,
@@ -135,5 +136,15 @@ def _canvas(size: int, least: int) -> int:
     )
 
 
-def _option(found: re.Match[str]) -> str:
-    return f"--{_OPTIONS.get(found[1], found[1]).replace('_', '-')}"
+def _said(message: str) -> str:
+    """A message of the stage in the words of the command: its options, and lists as they are given there."""
+
+    def option(found: re.Match[str]) -> str:
+        return f"--{_OPTIONS.get(found[1], found[1]).replace('_', '-')}"
+
+    def listed(found: re.Match[str]) -> str:
+        return "=" + ",".join(re.findall(r"'([^']*)'", found[1]))
+
+    message = re.sub(r"\btasks_(\w+)", option, message)
+    message = re.sub(r"^(?=(?:family|difficulty|count|size|canvas|split|seed)=)", "--", message)
+    return re.sub(r"=\(('[^()]*)\)", listed, message)

@@ -115,7 +115,7 @@ def _kept(lines: list[dict[str, Any]], faults: list[dict[str, str]]) -> list[int
             table[column] = table[column].astype(object)
     numbers = {line["file"]: number for number, line in enumerate(lines)}
     broken: set[int] = set()
-    for rule in check_rows(table, ValidateTasksConfig(splits=(lines[0]["split"],))).broken:
+    for rule in check_rows(table, ValidateTasksConfig(splits=(lines[0]["split"],), balance=0)).broken:
         for place in rule.broken:
             faults.append({"file": place["file"], "rule": rule.name, "found": place["notes"] or rule.text})
             broken.add(numbers[place["file"]])

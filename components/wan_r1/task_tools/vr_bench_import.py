@@ -127,7 +127,7 @@ class _Found:
         for column in table.columns:
             if table[column].dtype == bool:
                 table[column] = table[column].astype(object)
-        config = ValidateTasksConfig(splits=tuple(sorted(set(table["split"]), key=str)))
+        config = ValidateTasksConfig(splits=tuple(sorted(set(table["split"]), key=str)), balance=0)
         by_file = {line["file"]: number for number, line in enumerate(self.lines)}
         broken: set[int] = set()
         for rule in check_rows(table, config).broken:

@@ -11,6 +11,7 @@ from wan_r1.tasks.families import FAMILIES
 from wan_r1.tasks.family import DIFFICULTIES
 from wan_r1.tasks.schema import SPLITS
 from wan_r1.tasks.textures import FOREIGN, RECORDED, TEXTURES
+from wan_r1.validate_tasks.balance import balance_text, tell_balance
 from wan_r1.validate_tasks.config import ValidateTasksConfig
 from wan_r1.validate_tasks.facts import FACTS
 
@@ -93,8 +94,9 @@ def check_rows(rows: pd.DataFrame, config: ValidateTasksConfig) -> Outcome:
 
     Args:
         rows: one line a row: its place, its small columns, `FACTS`, ``layout_in_one_split`` and ``notes``.
-        config: which splits must be there, and how many broken rows to list.
+        config: which splits must be there, how even the classes are, and how many broken rows to list.
     """
+    rows = tell_balance(rows, config.balance)
     expect = _expectations()
     rules = []
 
@@ -162,6 +164,8 @@ def check_rows(rows: pd.DataFrame, config: ValidateTasksConfig) -> Outcome:
         kind = expect.ExpectColumnUniqueValueCountToBeBetween
         rule(kind, f"{name}_equal", f"all rows have the same {name}", column=name, min_value=1, max_value=1)
     facts = {**FACTS, "layout_in_one_split": "no layout is in two splits, not even at another place on the canvas"}
+    if config.balance:
+        facts["class_balanced"] = balance_text(config.balance)
     for name, text in facts.items():
         rule(expect.ExpectColumnValuesToBeInSet, name, text, column=name, value_set=[True])
     return _run("rows", rows, rules, shown=config.shown_rows)
