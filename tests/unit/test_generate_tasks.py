@@ -30,7 +30,7 @@ FEW = {
 }
 
 
-LEVEL_FAMILIES = ["irregular", "maze3d", "navigation", "regular", "sokoban", "trapfield"]
+LEVEL_FAMILIES = ["irregular", "maze3d", "regular", "sokoban", "trapfield"]
 ROADS = {"canvas": 16, "height": 128, "width": 128, "frames": 81, "steps_per_frame": 0.5}
 
 
@@ -97,7 +97,7 @@ def test_any_shards_and_workers_give_the_same_rows(
     assert all(pq.read_metadata(file).num_rows <= shard_rows for file in data_files(tmp_path / "tasks"))
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     rows=st.integers(1, 4),
@@ -117,13 +117,6 @@ def test_levels_of_every_family_are_the_same_in_any_layout(
             run(tiny(**form, shard_rows=rows, shards=shards, shard=shard), output=many / str(shard))
         assert rows_of(one) == rows_of(many)
         assert len(rows_of(one)) == 5 * len(LEVEL_FAMILIES)
-
-
-def test_workers_change_no_byte_of_a_level_of_any_family(tmp_path: Path) -> None:
-    few = {"train_levels": 2, "validation_levels": 0, "prompts_levels": 0, "test_levels": 0, "harder_levels": 0}
-    form = {**few, "families": LEVEL_FAMILIES, "canvas": 8, "height": 64, "width": 64, "frames": 41}
-    made = [run(tiny(**form, workers=count), output=tmp_path / str(count)) for count in (1, 2)]
-    assert made[0]["dataset_sha256"] == made[1]["dataset_sha256"] and made[0]["rows"] == 2 * len(LEVEL_FAMILIES)
 
 
 def test_workers_change_no_byte_of_any_file(made: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
