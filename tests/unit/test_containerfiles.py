@@ -29,6 +29,14 @@ def test_the_base_and_the_indexes_are_arguments(repository: Path, kind: str) -> 
     assert any("--mount=type=secret,id=ca" in line for line in lines)
 
 
+def test_the_base_is_a_digest_where_none_is_given(repository: Path) -> None:
+    given = {
+        line.removeprefix("ARG BASE=") for kind in KINDS for line in _lines(repository, kind) if "ARG BASE=" in line
+    }
+    (base,) = given
+    assert re.fullmatch(r"docker\.io/library/python:3\.11\.\d+-slim-bookworm@sha256:[0-9a-f]{64}", base)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_last_stage_is_labelled_not_roots_and_installs_nothing(repository: Path, kind: str) -> None:
     lines = _lines(repository, kind)
