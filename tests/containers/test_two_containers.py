@@ -1,4 +1,4 @@
-"""A training on two nodes, each a container, by the container backend of Kubeflow's SDK."""
+"""Trainings on two nodes, each a container, by the container backend of Kubeflow's SDK."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import json
 import secrets
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from docker_client import docker
 
 from small_inputs import SFT, small_inputs, trained_weights
 from wan_r1.storage import StorageError, locations
-from wan_r1.train_sft import TrainSftConfig, run
-from wan_r1.training.placement import stage_words
+from wan_r1.train_grpo import TrainGrpoConfig
+from wan_r1.train_grpo import run as run_grpo
+from wan_r1.train_sft import TrainSftConfig
+from wan_r1.train_sft import run as run_sft
+from wan_r1.training.placement import PlacedConfig, stage_words
 from wan_r1.video_model.reference import ModelReference
 
 pytestmark = pytest.mark.timeout(1200)
@@ -28,6 +32,28 @@ trainer = pytest.importorskip(
 RUNTIME = "wan-r1-gpu"
 SHARE = 1e-4
 """Largest mean difference of a weight between two nodes and one process, as a share of the weights' deviation."""
+GRPO: dict[str, Any] = {
+    "iterations": 2,
+    "group_size": 4,
+    "prompts_per_iteration": 4,
+    "harder_share": 0.5,
+    "minibatches": 1,
+    "rollout_steps": 3,
+    "replay_levels": 0,
+    "validate_every": 100,
+    "validation_levels": 2,
+    "checkpoint_every": 1,
+    # Videos of an untrained model differ by little, which must count for there to be a gradient.
+    "least_std": 1e-7,
+}
+"""Fields of `TrainGrpoConfig` for a training of seconds, over those of the preset `tiny`."""
+FLOW: dict[str, Any] = {"objective": "flow_grpo", "sde_window": [0, 1], "replay_batch": 0, "demonstration_batch": 0}
+FORWARD: dict[str, Any] = {"objective": "forward_grpo", "replay_batch": 4, "demonstration_batch": 4}
+TRAININGS: dict[str, tuple[Callable[..., Any], type[PlacedConfig], dict[str, Any]]] = {
+    "sft": (run_sft, TrainSftConfig, SFT),
+    "flow-grpo": (run_grpo, TrainGrpoConfig, {**GRPO, **FLOW}),
+    "forward-grpo-sharded": (run_grpo, TrainGrpoConfig, {**GRPO, **FORWARD, "data_parallel": "fsdp2"}),
+}
 
 
 def train(words: list[str]) -> None:
@@ -40,7 +66,7 @@ def train(words: list[str]) -> None:
 @pytest.fixture
 def job(image: str) -> Iterator[str]:
     """Name of a job whose network is there already, so that its storage can be in it."""
-    name = f"sft-{uuid.uuid4().hex[:8]}"
+    name = f"train-{uuid.uuid4().hex[:8]}"
     prefix = "trainer.kubeflow.org"
     labels = {"trainjob-name": name, "runtime-name": RUNTIME}
     words = [word for label, value in labels.items() for word in ("--label", f"{prefix}/{label}={value}")]
@@ -80,8 +106,9 @@ def store(job: str, image: str, repository: Path, monkeypatch: pytest.MonkeyPatc
     return {**variables, "AWS_ENDPOINT_URL": "http://seaweedfs:8333"}
 
 
+@pytest.mark.parametrize("kind", TRAININGS)
 def test_two_containers_train_what_one_process_trains(
-    job: str, store: dict[str, str], repository: Path, tmp_path: Path, engine: str
+    kind: str, job: str, store: dict[str, str], repository: Path, tmp_path: Path, engine: str
 ) -> None:
     from kubeflow.trainer import ContainerBackendConfig, CustomTrainer, TrainerClient, TrainingRuntimeSource
     from kubeflow.trainer.options import Name
@@ -89,7 +116,8 @@ def test_two_containers_train_what_one_process_trains(
     inputs = small_inputs(tmp_path, "s3://wan-r1")
     sources = TrainingRuntimeSource(sources=[f"file://{repository / 'manifests' / 'trainer' / 'runtime.yaml'}"])
     client = TrainerClient(ContainerBackendConfig(pull_policy="Never", runtime_source=sources))
-    config = TrainSftConfig.from_preset("tiny", {**SFT, "threads": 1})
+    run, kind_of_config, fields = TRAININGS[kind]
+    config = kind_of_config.from_preset("tiny", {**fields, "threads": 1})
     places: dict[str, Any] = {}
     for name, path in inputs.items():
         places[name] = f"s3://wan-r1/inputs/{name}"
@@ -103,14 +131,16 @@ def test_two_containers_train_what_one_process_trains(
     ended = client.wait_for_job_status(job, {"Complete", "Failed"}, timeout=600)
     printed = "".join(client.get_job_logs(job))
     assert ended.status == "Complete", printed
-    print(f"two containers: {time.monotonic() - begin:.0f} s")
+    print(f"two containers, {kind}: {time.monotonic() - begin:.0f} s")
     assert [step.name for step in ended.steps] == ["node-0", "node-1"]
     locations.download_file(places["output"], tmp_path / "trained.json")
-    assert ModelReference.read(tmp_path / "trained.json").step == SFT["steps"]
+    assert ModelReference.read(tmp_path / "trained.json").step == fields.get("steps", fields.get("iterations"))
     alone = {name: tmp_path / "alone" / name for name in ("output", "metrics", "report")}
     run(config, storage_uri=str(tmp_path / "storage"), **inputs, **alone)
     before = trained_weights(alone["output"], tmp_path / "before")
     after = trained_weights(tmp_path / "trained.json", tmp_path / "after")
+    norms = pq.read_table(alone["metrics"])["grad_norm"].to_pylist()
+    assert all(norm > 0 for norm in norms), "there was no gradient; nothing was tested"
     assert before.keys() == after.keys()
     for weight, tensor in before.items():
         difference = (tensor - after[weight]).abs().mean() / (tensor.std() + 1e-3)

@@ -113,6 +113,20 @@ def test_only_the_last_tasks_are_never_reused(repository: Path) -> None:
     assert uncached == {"summarise-run", "record-outcome"}
 
 
+def test_a_changed_seed_runs_every_stage_again(repository: Path) -> None:
+    spec = _read(repository / "pipelines" / "full.yaml")
+    seeds = {
+        name: task["inputs"]["parameters"].get("seed")
+        for dag in _dags(spec)
+        for name, task in dag["tasks"].items()
+        if task.get("cachingOptions", {}).get("enableCache")
+    }
+    # How many parts there are is counted; nothing is drawn.
+    del seeds["number-parts"]
+    assert len(seeds) > 10
+    assert not [name for name, seed in seeds.items() if seed is None or "componentInputParameter" not in seed]
+
+
 @pytest.mark.parametrize("pipeline", [full.full, sweep.sweep], ids=["full", "sweep"])
 def test_every_parameter_is_documented_and_optional(pipeline: BaseComponent) -> None:
     for name, spec in pipeline.component_spec.inputs.items():

@@ -202,6 +202,21 @@ def test_a_secret_is_named_and_never_read(tmp_path: Path, monkeypatch: pytest.Mo
     assert json.loads(json.dumps(list(yaml.safe_load_all(text))))
 
 
+def test_credentials_come_from_secrets_or_from_the_account(tmp_path: Path) -> None:
+    found = {}
+    for hub, store in (("hub", ""), ("hub", "store"), ("", "")):
+        text = FILE.replace('hub_secret = ""', f'hub_secret = "{hub}"')
+        text = text.replace('s3_secret = "store"', f's3_secret = "{store}"')
+        deployment = Deployment.read(_file(tmp_path, text))
+        _, platform = _compiled(compile_pipeline(full.full, tmp_path / "full.yaml", deployment))
+        # A cluster's account (IRSA, workload identity) gives access where no Secret does.
+        found[hub, store] = platform["exec-prepare-model"].get("secretAsEnv", [])
+    assert found["", ""] == []
+    (token,) = found["hub", ""]
+    assert (token["secretName"], token["keyToEnv"]) == ("hub", [{"secretKey": "token", "envVar": "HF_TOKEN"}])
+    assert [one["secretName"] for one in found["hub", "store"]] == ["store", "hub"]
+
+
 def test_trainings_are_submitted_as_train_jobs_where_a_runtime_is_named(tmp_path: Path) -> None:
     text = FILE.replace('hub_secret = ""', 'hub_secret = ""\ntrain_runtime = "wan-r1-gpu"').split("[tasks")[0]
     deployment = Deployment.read(_file(tmp_path, f"{text}[tasks.continue_sft]\nmemory_limit = '3Gi'\n"))

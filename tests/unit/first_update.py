@@ -1,6 +1,8 @@
-"""A tiny training, to compare processes or to be killed: `torchrun first_update.py FOLDER PREFIX OUTPUT KIND`.
+"""Tiny trainings, to compare processes or to be killed: `torchrun first_update.py FOLDER OUTPUT DATA_PARALLEL KIND...`.
 
-The first process writes weights, averages and the optimizer's first moments (a tenth of the gradient) to OUTPUT.
+FOLDER has the models `tiny` and `experts`. The first process writes weights, averages and the optimizer's first moments
+(a tenth of the gradient) to OUTPUT/KIND.pt and what else there is to tell to OUTPUT/KIND.json. Checkpoints lie in
+OUTPUT/KIND, up to a colon in the kind's name.
 """
 
 import json
@@ -11,8 +13,14 @@ import numpy as np
 import torch
 from tiny_training import BRIGHT, grpo, sft
 
+from wan_r1.training.sharding import held
+from wan_r1.video_model.weights import whole
+
+LORA = {"lora_rank": 4, "lora_alpha": 8.0}
 KINDS = {
     "sft": (sft, {"steps": 1, "batch_size": 6}),
+    "sft_lora": (sft, {"steps": 1, "batch_size": 6, **LORA}),
+    "experts_lora": (sft, {"steps": 1, "batch_size": 6, **LORA}),
     "flow_grpo": (grpo, {"objective": "flow_grpo", "iterations": 1, "kl_beta": 0.1, "minibatches": 2}),
     "random_window": (
         grpo,
@@ -29,7 +37,22 @@ KINDS = {
             "curriculum_floor": 0.5,
         },
     ),
+    "flow_grpo_lora": (
+        grpo,
+        {"objective": "flow_grpo", "iterations": 1, "kl_beta": 0.1, "minibatches": 2, "micro_batch": 2, **LORA},
+    ),
+    "forward_grpo_lora": (
+        grpo,
+        {"objective": "forward_grpo", "iterations": 1, "minibatches": 3, "replay_batch": 3, "micro_batch": 2, **LORA},
+    ),
 }
+_SFT = {"batch_size": 4, "checkpoint_every": 100, "validate_every": 3}
+_GRPO = {"objective": "forward_grpo", "replay_batch": 3, "checkpoint_every": 100, "validate_every": 3, **LORA}
+CHAINS = {
+    **{f"chain_sft:{steps}": (sft, {"steps": steps, **_SFT}) for steps in (2, 4, 6)},
+    **{f"chain_grpo:{steps}": (grpo, {"iterations": steps, **_GRPO}) for steps in (1, 2, 3)},
+}
+"""Trainings that go on from the checkpoint of the one with fewer steps."""
 LONG = {
     "long_sft": (sft, {"steps": 60, "batch_size": 8, "checkpoint_every": 7, "validate_every": 5}),
     "long_grpo": (
@@ -42,11 +65,18 @@ COMMON = {"prompts_per_iteration": 4, "reward": BRIGHT, "least_std": 1e-7}
 
 
 def main() -> None:
-    """Train once and write what came out."""
-    folder, prefix, output, kind = sys.argv[1:]
+    """Train each kind and write what came out."""
+    folder, output, data_parallel, *kinds = sys.argv[1:]
     torch.set_num_threads(1)
-    make, changes = (KINDS | LONG)[kind]
-    trainer = make(Path(folder), Path(prefix), learning_rate=1e-4, **({} if make is sft else COMMON), **changes)
+    for kind in kinds:
+        _train(Path(folder), Path(output), data_parallel, kind)
+
+
+def _train(folder: Path, output: Path, data_parallel: str, kind: str) -> None:
+    make, changes = (KINDS | CHAINS | LONG)[kind]
+    common = {"learning_rate": 1e-4, "data_parallel": data_parallel, **({} if make is sft else COMMON)}
+    model = "experts" if kind.startswith("experts") else "tiny"
+    trainer = make(folder / model, output / kind.split(":")[0], **common, **changes)
     if changes.get("demonstration_batch"):
         known = trainer.prompts.tasks[: trainer.prompts.demonstrated]
         trainer.prompts.demonstrations = trainer.model.encode_videos(np.stack([task.video for task in known]))
@@ -54,17 +84,24 @@ def main() -> None:
     save = trainer._save
 
     def keep(*optimizer):
-        used = optimizer[1] if optimizer else trainer.optimizer
-        kept.update({f"moment {i}": state["exp_avg"] for i, state in used.state_dict()["state"].items()})
+        used = whole((optimizer[1] if optimizer else trainer.optimizer).state_dict()["state"])
+        kept.update({f"moment {i}": state["exp_avg"] for i, state in used.items()})
         return save(*optimizer)
 
     trainer._save = keep
     trainer.run()
+    transformer = trainer.model.transformer
+    told = {
+        "processes": trainer.processes.count,
+        "log": trainer.state.log,
+        "held": trainer.processes.everyones([held(trainer.model)]),
+        "weights": sum(parameter.numel() for parameter in transformer.parameters()),
+        "learned": sum(p.numel() for p in transformer.parameters() if p.requires_grad),
+    }
+    found = {"average": whole(trainer.state.ema), "weights": whole(transformer.state_dict()), **kept}
     if trainer.processes.first:
-        torch.save({"average": trainer.state.ema, "weights": trainer.model.transformer.state_dict(), **kept}, output)
-        Path(output).with_suffix(".json").write_text(
-            json.dumps({"processes": trainer.processes.count, "log": trainer.state.log})
-        )
+        torch.save(found, output / f"{kind}.pt")
+        (output / f"{kind}.json").write_text(json.dumps(told))
 
 
 if __name__ == "__main__":

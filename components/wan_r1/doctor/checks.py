@@ -58,7 +58,10 @@ def all_checks(
     prompts = Prompts.encode(model, known, harder, videos=demonstrations, views=config.views, seed=config.seed)
     count = min(config.prompts_per_iteration, len(harder) if config.harder_share == 1 else len(known))
     # Validation would tell nothing here.
-    config = replace(config, prompts_per_iteration=count, validate_every=10**9, checkpoint_every=10**9)
+    # The checks share one model, which can be sharded only once.
+    config = replace(
+        config, prompts_per_iteration=count, validate_every=10**9, checkpoint_every=10**9, data_parallel="ddp"
+    )
 
     def trainer(name: str, **changes: Any) -> GrpoTrainer:
         made = GrpoTrainer(

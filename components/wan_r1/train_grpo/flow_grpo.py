@@ -24,8 +24,9 @@ from functools import partial
 import torch
 
 from wan_r1.train_grpo.config import TrainGrpoConfig
-from wan_r1.train_grpo.minibatches import Batch, Minibatch, in_parts
+from wan_r1.train_grpo.minibatches import Batch, Minibatch, idle_on, in_parts
 from wan_r1.train_grpo.rollouts import Rollout
+from wan_r1.training.processes import Processes
 from wan_r1.video_model.sampling import Transition, sde_rollout
 from wan_r1.video_model.sde import SdeStep, diffusion_coefficient, masked_mean, sde_step, transition_kl
 from wan_r1.video_model.wan import Condition, VideoModel
@@ -175,6 +176,7 @@ class FlowGrpo:
         policy: the model's transformer as it is trained.
         reference: weights that training started from.
         grid: sigmas of a rollout, `[steps + 1]`.
+        processes: that share each batch.
     """
 
     config: TrainGrpoConfig
@@ -182,6 +184,7 @@ class FlowGrpo:
     policy: torch.nn.Module
     reference: Weights
     grid: torch.Tensor
+    processes: Processes
 
     @property
     def sampling_weights(self) -> Weights:
@@ -225,7 +228,13 @@ class FlowGrpo:
         self, rollout: Rollout, minibatch: Minibatch, generator: torch.Generator
     ) -> Iterator[Callable[[], Batch]]:
         """One batch a transition; each is prepared when its turn has come."""
-        for transition in rollout.transitions:
+        transitions = rollout.transitions
+        if self.processes.sharded:
+            # A step that only other processes' groups have taken is one of this process too, without a video.
+            found = {transition.index: transition for transition in transitions}
+            none = transitions[0].take(slice(0, 0))
+            transitions = [found.get(index, none) for index in sorted(set(self.processes.everyones(list(found))))]
+        for transition in transitions:
             yield partial(self._batch, rollout, transition, minibatch)
 
     def _batch(self, rollout: Rollout, whole: Transition, minibatch: Minibatch) -> Batch:
@@ -237,13 +246,14 @@ class FlowGrpo:
         rows = minibatch.rows[taken]
         transition, condition = whole.take(place[rows]), rollout.condition.take(rows)
         advantages = minibatch.advantages[taken.to(minibatch.advantages.device)]
-        reference = None
+        reference, idle = None, idle_on(rollout, model, self.policy, self.processes)
         if config.kl_beta:
             with torch.no_grad(), using(model.transformer, self.reference):
                 reference = in_parts(
                     lambda part: model.velocity(transition.x[part], transition.sigma, condition.take(part)),
                     transition.x,
                     config.micro_batch,
+                    idle,
                 )
 
         def loss(part: slice) -> tuple[torch.Tensor, dict[str, float]]:
@@ -271,4 +281,4 @@ class FlowGrpo:
 
         # Every video has as many transitions; the mean is over both.
         steps = rollout.stochastic_steps
-        return Batch(size=len(rows), weight=len(rows) / (minibatch.total * steps), loss=loss)
+        return Batch(size=len(rows), weight=len(rows) / (minibatch.total * steps), loss=loss, idle=idle)

@@ -20,7 +20,7 @@ from functools import partial
 import torch
 
 from wan_r1.train_grpo.config import TrainGrpoConfig
-from wan_r1.train_grpo.minibatches import Batch, Minibatch, in_parts
+from wan_r1.train_grpo.minibatches import Batch, Minibatch, idle_on, in_parts
 from wan_r1.train_grpo.replay import Replay
 from wan_r1.train_grpo.rollouts import Prompts, Rollout
 from wan_r1.training.processes import Processes
@@ -205,22 +205,25 @@ class ForwardGrpo:
         noise = torch.randn(total, *clean.shape[1:], generator=generator)[places].to(device)
         level = sigma.view(-1, 1, 1, 1, 1)
         noised = (1 - level) * clean + level * noise
+        idle = idle_on(rollout, model, self.policy, self.processes)
+        sharded = self.processes.sharded
 
         def velocity(of: torch.Tensor) -> torch.Tensor:
             return in_parts(
                 lambda part: model.velocity(noised[of][part], sigma[of][part], condition.take(of).take(part)),
                 noised[of],
                 config.micro_batch,
+                idle,
             )
 
         sampling_velocity, reference = torch.zeros_like(clean), None
         # A video that is wholly good takes nothing from the sampling policy's velocity.
         partly = (good < 1).nonzero()[:, 0]
         with torch.no_grad():
-            if len(partly):
+            if len(partly) or sharded:
                 with using(model.transformer, self.sampling_weights):
                     sampling_velocity[partly] = velocity(partly)
-            if config.anchor and len(clean):
+            if config.anchor and (len(clean) or sharded):
                 with using(model.transformer, self.reference):
                     reference = velocity(torch.arange(len(clean)))
 
@@ -238,4 +241,5 @@ class ForwardGrpo:
             )
             return result.loss, {"anchor": result.anchor}
 
-        return Batch(size=len(clean), weight=len(clean) / (total * config.forward_sigmas), loss=loss)
+        weight = len(clean) / (total * config.forward_sigmas)
+        return Batch(size=len(clean), weight=weight, loss=loss, idle=idle)

@@ -9,8 +9,10 @@ import torch
 
 from wan_r1.train_grpo.advantages import Advantages
 from wan_r1.train_grpo.config import TrainGrpoConfig
-from wan_r1.training.backward import Loss
+from wan_r1.train_grpo.rollouts import Rollout
+from wan_r1.training.backward import Idle, Loss
 from wan_r1.training.processes import Processes
+from wan_r1.video_model.wan import VideoModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +40,13 @@ class Batch:
         size: videos of this process.
         weight: of their mean loss in the step's loss; those of all passes and processes add up to 1.
         loss: of a part of them.
+        idle: what this process does where others have more of them.
     """
 
     size: int
     weight: float
     loss: Loss
+    idle: Idle
 
 
 def minibatches(
@@ -83,8 +87,29 @@ def minibatches(
             )
 
 
-def in_parts(work: Callable[[slice], torch.Tensor], like: torch.Tensor, size: int) -> torch.Tensor:
-    """``work`` of at most ``size`` videos at a time, joined; 0 takes all at once. ``like`` says how many there are."""
-    if not size or len(like) <= size:
-        return work(slice(0, len(like)))
-    return torch.cat([work(slice(start, start + size)) for start in range(0, len(like), size)])
+def in_parts(work: Callable[[slice], torch.Tensor], like: torch.Tensor, size: int, idle: Idle) -> torch.Tensor:
+    """``work`` of at most ``size`` videos at a time, joined; 0 takes all at once.
+
+    Args:
+        work: of a part, in the shape of ``like``.
+        like: says how many videos there are.
+        size: of a part.
+        idle: what this process does in the passes that others make more.
+    """
+    size = size or max(1, len(like))
+    starts = range(0, len(like), size)
+    # Asked first: from here on nobody waits for anything but passes.
+    missing = idle.missing(len(starts))
+    done = [work(slice(start, start + size)) for start in starts]
+    for _ in range(missing):
+        idle.forward()
+    return torch.cat(done) if done else torch.empty_like(like)
+
+
+def idle_on(rollout: Rollout, model: VideoModel, policy: torch.nn.Module, processes: Processes) -> Idle:
+    """Idles on the first video of this process's rollout."""
+    video = slice(0, 1)
+    return Idle(
+        missing=processes.missing,
+        forward=lambda: model.velocity(rollout.latents[video], 1.0, rollout.condition.take(video), policy),
+    )

@@ -35,6 +35,7 @@ from wan_r1.training.compute import ComputeClock
 from wan_r1.training.eviction import Evicted, Eviction
 from wan_r1.training.processes import Processes
 from wan_r1.training.randomness import numpy_generator, torch_generator
+from wan_r1.training.sharding import shard
 from wan_r1.training.state import TrainingDiverged, TrainingState, resume_state, save_state
 from wan_r1.training.validation import Validation, validate
 from wan_r1.video_model.lora import ensure_lora
@@ -127,6 +128,8 @@ class GrpoTrainer:
         self.processes.require_share("grpo_prompts_per_iteration", config.prompts_per_iteration)
         self.reward = get_reward(config.reward)
         ensure_lora(model.transformer, rank=config.lora_rank, alpha=config.lora_alpha, seed=config.seed)
+        if config.data_parallel == "fsdp2":
+            shard(model, self.processes)
         self.grid = sigma_grid(config.rollout_steps, model.shift)
         # The starting policy, before a resumed state is laid over it. With LoRA this copies the adapter alone.
         self.reference = copy_weights(model.transformer)
@@ -143,18 +146,18 @@ class GrpoTrainer:
         self.balance = np.ones(len(self.prompts.tasks))
         if config.length_balance:
             self.balance = balancing_weights(self.prompts.tasks, config.length_balance)
-        common = {"config": config, "model": model, "policy": self.policy, "reference": self.reference}
+        common = {
+            "config": config,
+            "model": model,
+            "policy": self.policy,
+            "reference": self.reference,
+            "grid": self.grid,
+            "processes": self.processes,
+        }
         self.objective: FlowGrpo | ForwardGrpo = (
-            FlowGrpo(**common, grid=self.grid)
+            FlowGrpo(**common)
             if config.objective == "flow_grpo"
-            else ForwardGrpo(
-                **common,
-                grid=self.grid,
-                state=self.state,
-                prompts=self.prompts,
-                replay=self.replay,
-                processes=self.processes,
-            )
+            else ForwardGrpo(**common, state=self.state, prompts=self.prompts, replay=self.replay)
         )
 
     def _one(
@@ -305,10 +308,11 @@ class GrpoTrainer:
                         parameters,
                         scale=batch.weight,
                         micro_batch=config.micro_batch,
+                        idle=batch.idle,
                     )
                 )
             self.processes.add_gradients(parameters)
-            norm = float(self.accelerator.clip_grad_norm_(parameters, config.max_grad_norm))
+            norm = self.processes.clip_gradients(parameters, config.max_grad_norm)
             self._check_finite(logged[-1].get("loss", 0.0), norm, tasks)
             logged.append({"grad_norm": norm})
             self.optimizer.step()
@@ -357,15 +361,14 @@ class GrpoTrainer:
     def _save(self) -> str:
         self.state.extra[REPLAY] = self.replay.state()
         self.state.extra[CURRICULUM] = self.curriculum.state()
-        return self.processes.by_first(
-            lambda: save_state(
-                self.prefix,
-                self.state,
-                self.model.transformer,
-                self.optimizer,
-                lora_rank=self.config.lora_rank,
-                lora_alpha=self.config.lora_alpha,
-            )
+        return save_state(
+            self.prefix,
+            self.state,
+            self.model.transformer,
+            self.optimizer,
+            lora_rank=self.config.lora_rank,
+            lora_alpha=self.config.lora_alpha,
+            processes=self.processes,
         )
 
     @contextmanager

@@ -23,6 +23,7 @@ from wan_r1.training.compute import ComputeClock
 from wan_r1.training.eviction import Evicted, Eviction
 from wan_r1.training.processes import Processes
 from wan_r1.training.randomness import torch_generator
+from wan_r1.training.sharding import shard
 from wan_r1.training.state import TrainingDiverged, TrainingState, resume_state, save_state
 from wan_r1.training.validation import Validation, validate
 from wan_r1.training.views import other_views
@@ -126,6 +127,8 @@ class SftTrainer:
         self.processes = Processes(accelerator)
         self.processes.require_share("sft_batch_size", config.batch_size)
         ensure_lora(model.transformer, rank=config.lora_rank, alpha=config.lora_alpha, seed=config.seed)
+        if config.data_parallel == "fsdp2":
+            shard(model, self.processes)
         optimizer = torch.optim.AdamW(
             trainable(model.transformer).values(),
             lr=config.learning_rate,
@@ -222,18 +225,18 @@ class SftTrainer:
         ]
         loss = self.processes.means({"loss": loss})["loss"]
         self.processes.add_gradients(parameters)
-        norm = accelerator.clip_grad_norm_(parameters, config.max_grad_norm)
-        if not (math.isfinite(loss) and math.isfinite(float(norm))):
+        norm = self.processes.clip_gradients(parameters, config.max_grad_norm)
+        if not (math.isfinite(loss) and math.isfinite(norm)):
             levels = ", ".join(data.level_ids[index] for index in chosen[:8].tolist())
             raise TrainingDiverged(
-                f"step {self.state.step + 1}: loss {loss}, gradient norm {float(norm)} (levels {levels}, ...); "
+                f"step {self.state.step + 1}: loss {loss}, gradient norm {norm} (levels {levels}, ...); "
                 f"last good checkpoint: {last_good or 'none'}; try a lower sft_learning_rate"
             )
         optimizer.step()
         move_towards(
             self.state.ema, model.transformer, 1 - min(config.ema_decay, (1 + self.state.step) / (10 + self.state.step))
         )
-        return loss, float(norm)
+        return loss, norm
 
     def _family_shares(self) -> dict[str, float]:
         """Weight of each family's videos: the nearer a family is to the target, the fewer, so that all arrive together.
@@ -287,13 +290,12 @@ class SftTrainer:
         return uri
 
     def _save(self, transformer, optimizer) -> str:
-        return self.processes.by_first(
-            lambda: save_state(
-                self.prefix,
-                self.state,
-                transformer,
-                optimizer,
-                lora_rank=self.config.lora_rank,
-                lora_alpha=self.config.lora_alpha,
-            )
+        return save_state(
+            self.prefix,
+            self.state,
+            transformer,
+            optimizer,
+            lora_rank=self.config.lora_rank,
+            lora_alpha=self.config.lora_alpha,
+            processes=self.processes,
         )

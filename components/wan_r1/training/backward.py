@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
@@ -11,6 +12,19 @@ from wan_r1.video_model.cores import Cores
 
 Loss = Callable[[slice], tuple[torch.Tensor, dict[str, float]]]
 """Mean loss of a part of a batch, with what is logged of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Idle:
+    """How a process keeps step with others that have more videos, where each pass takes all of them.
+
+    Attributes:
+        missing: passes that another process makes more than this one, which makes so many (`Processes.missing`).
+        forward: a forward pass on a video of this process; its result counts for nothing.
+    """
+
+    missing: Callable[[int], int]
+    forward: Callable[[], torch.Tensor]
 
 
 def backward(
@@ -22,6 +36,7 @@ def backward(
     *,
     scale: float = 1.0,
     micro_batch: int = 0,
+    idle: Idle | None = None,
 ) -> dict[str, float]:
     """Add the gradient of ``scale`` times the mean loss to the parameters' gradients.
 
@@ -34,18 +49,27 @@ def backward(
         parameters: that take gradients.
         scale: of the loss, such as one over the batches whose gradients are added up.
         micro_batch: videos per forward and backward pass; 0 takes all at once.
+        idle: what this process does in the passes that others make more; by default all make the same number.
 
     Returns:
         Means over the batch of what is logged, with ``loss``, unscaled; nothing of an empty batch.
     """
     parameters = list(parameters)
     means: dict[str, float] = {}
-    for start in range(0, size, micro_batch or max(1, size)):
+    starts = range(0, size, micro_batch or max(1, size))
+    # Asked first: from here on nobody waits for anything but passes.
+    missing = 0 if idle is None else idle.missing(len(starts))
+    for start in starts:
         part = slice(start, min(size, start + micro_batch) if micro_batch else size)
         share = (part.stop - part.start) / size
         logged = _backward_part(accelerator, cores, loss, part, parameters, scale * share)
         for name, value in logged.items():
             means[name] = means.get(name, 0.0) + share * value
+    for _ in range(missing):
+        assert idle is not None
+        with accelerator.autocast():
+            nothing = 0 * idle.forward().sum()
+        accelerator.backward(nothing)
     return means
 
 

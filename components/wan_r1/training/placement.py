@@ -26,6 +26,7 @@ TRAIN_RUNTIME = "WAN_R1_TRAIN_RUNTIME"
 """Variable with the name of a TrainingRuntime: where it is set, trainings are submitted as TrainJobs that run in it."""
 TRAIN_IMAGE = "WAN_R1_TRAIN_IMAGE"
 """Variable with the image of those TrainJobs; the runtime's own if it is not set."""
+DATA_PARALLEL = ("ddp", "fsdp2")
 
 
 class PlacementError(RuntimeError):
@@ -44,6 +45,9 @@ class PlacedConfig(StageConfig):
     evenly."""
     nodes: int = 1
     """Nodes that train together; more than one take a TrainJob."""
+    data_parallel: str = "ddp"
+    """`ddp`: each process holds the whole model; `fsdp2`: they share its weights, adapters aside, and gather each block
+    when it is its turn."""
     threads: int = 0
     """CPU threads; 0 uses every core."""
 
@@ -52,6 +56,12 @@ class PlacedConfig(StageConfig):
         self.require("processes", self.processes >= 0, "a whole number from 0 (0 takes every visible GPU)")
         self.require("nodes", self.nodes >= 1, "a whole number from 1")
         self.require("threads", self.threads >= 0, "a whole number from 0 (0 uses every core)")
+        self.require_choice("data_parallel", DATA_PARALLEL)
+        self.require(
+            "data_parallel",
+            self.data_parallel == "ddp" or getattr(self, "precision", "no") != "fp16",
+            "ddp with fp16, whose scaling of the loss looks at whole gradients",
+        )
         dealt, world = getattr(self, self.DEALT), max(1, self.processes) * self.nodes
         name = "nodes" if self.nodes > 1 and self.processes <= 1 else "processes"
         self.require(

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object, reduce
 
 from wan_r1.config import ConfigError
+from wan_r1.video_model.weights import is_sharded, whole
 
 T = TypeVar("T")
 
@@ -30,6 +31,8 @@ class Processes:
         self.accelerator = accelerator
         self.count: int = accelerator.num_processes
         self.rank: int = accelerator.process_index
+        self.sharded = False
+        """Whether the model's weights are sharded over the processes (`wan_r1.training.sharding`)."""
 
     @property
     def first(self) -> bool:
@@ -61,11 +64,12 @@ class Processes:
     def add_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Replace every gradient by its sum over all processes; one that is missing everywhere stays missing.
 
-        One message for all of them: an adapter's gradients are many and small.
+        One message for all of them: an adapter's gradients are many and small. Those of sharded weights are added up
+        already, by the backward pass.
         """
-        if self.count == 1:
+        parameters = [parameter for parameter in parameters if not is_sharded(parameter)]
+        if self.count == 1 or not parameters:
             return
-        parameters = list(parameters)
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         # An expert without a video in the whole batch must rest, as it does in one process.
         present = gradients[0].new_tensor([float(p.grad is not None) for p in parameters], dtype=torch.float32)
@@ -73,6 +77,17 @@ class Processes:
         *parts, present = flat.split([*(gradient.numel() for gradient in gradients), len(parameters)])
         for parameter, part, found in zip(parameters, parts, present.tolist(), strict=True):
             parameter.grad = part.view_as(parameter).to(parameter.dtype) if found else None
+
+    def clip_gradients(self, parameters: Iterable[torch.nn.Parameter], largest: float) -> float:
+        """Scale the gradients down to a norm of ``largest``; returns the norm before."""
+        return float(whole(self.accelerator.clip_grad_norm_(list(parameters), largest)))
+
+    def missing(self, passes: int) -> int:
+        """How many passes another process makes more than this one; none counts where weights are not sharded.
+
+        Where they are, each pass gathers them from all processes, so that all must make the same number.
+        """
+        return max(self.everyones([passes])) - passes if self.sharded else 0
 
     def total(self, value: float) -> float:
         """The sum of a number over all processes."""

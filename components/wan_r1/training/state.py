@@ -14,12 +14,13 @@ import torch
 from wan_r1.config import StageConfig
 from wan_r1.source import source_hash
 from wan_r1.storage import checkpoints, locations
+from wan_r1.training.processes import Processes
 from wan_r1.video_model.loading import weight_files
 from wan_r1.video_model.reference import ModelReference
-from wan_r1.video_model.weights import Weights, trainable, using
+from wan_r1.video_model.weights import Weights, placed_like, trainable, using, whole
 
 STATE_FILE = "training_state.pt"
-PLACEMENT = ("threads", "processes", "nodes")
+PLACEMENT = ("threads", "processes", "nodes", "data_parallel")
 """Fields of a config that change where a training runs, but not what is learned."""
 
 
@@ -70,11 +71,16 @@ def save_state(
     *,
     lora_rank: int,
     lora_alpha: float,
+    processes: Processes,
 ) -> str:
-    """Save a checkpoint and return its URI: the averaged weights in diffusers' format, and the rest to resume from."""
-    buffer = io.BytesIO()
-    torch.save(
-        {
+    """Save a checkpoint and return its URI: the averaged weights in diffusers' format, and the rest to resume from.
+
+    All processes call it together and the first one writes. What is saved is whole, however it is shared among them, so
+    that any number of processes goes on from it.
+    """
+    files: dict[str, bytes] = {}
+    if processes.first or processes.sharded:
+        content = {
             "step": state.step,
             "core_seconds": state.core_seconds,
             "ema": state.ema,
@@ -82,13 +88,14 @@ def save_state(
             "extra": state.extra,
             "weights": {name: parameter.data for name, parameter in trainable(transformer).items()},
             "optimizer": optimizer.state_dict(),
-        },
-        buffer,
-    )
-    with using(transformer, state.ema):
-        weights = weight_files(transformer, lora_rank=lora_rank, lora_alpha=lora_alpha)
+        }
+        buffer = io.BytesIO()
+        torch.save(whole(content), buffer)
+        with using(transformer, state.ema):
+            weights = weight_files(transformer, lora_rank=lora_rank, lora_alpha=lora_alpha)
+        files = {**weights, STATE_FILE: buffer.getvalue()}
     info = {"step": state.step, "core_seconds": state.core_seconds}
-    return checkpoints.save(prefix, step=state.step, files={**weights, STATE_FILE: buffer.getvalue()}, info=info)
+    return processes.by_first(lambda: checkpoints.save(prefix, step=state.step, files=files, info=info))
 
 
 def resume_state(
@@ -101,19 +108,23 @@ def resume_state(
     with tempfile.TemporaryDirectory(prefix="wan-r1-resume-") as folder:
         checkpoints.load(newest.uri, Path(folder))
         saved = torch.load(Path(folder) / STATE_FILE, map_location="cpu", weights_only=True)
-    for name, parameter in trainable(transformer).items():
-        parameter.data.copy_(saved["weights"][name])
+    parameters = trainable(transformer)
+    for index, (name, parameter) in enumerate(parameters.items()):
+        parameter.data.copy_(placed_like(parameter, saved["weights"][name]))
+        # AdamW's moments have the shape of their weight; its count of steps has none.
+        moments = saved["optimizer"]["state"].get(index, {})
+        moments |= {key: placed_like(parameter, value) for key, value in moments.items() if value.ndim}
     optimizer.load_state_dict(saved["optimizer"])
     device = next(transformer.parameters()).device
-
-    def placed(weights: Weights) -> Weights:
-        return {name: tensor.to(device) for name, tensor in weights.items()}
 
     state = TrainingState(
         step=saved["step"],
         core_seconds=saved["core_seconds"],
-        ema=placed(saved["ema"]),
+        ema={name: placed_like(parameters[name], tensor) for name, tensor in saved["ema"].items()},
         log=saved["log"],
-        extra={name: placed(weights) for name, weights in saved["extra"].items()},
+        extra={
+            name: {key: tensor.to(device) for key, tensor in weights.items()}
+            for name, weights in saved["extra"].items()
+        },
     )
     return state, newest.uri

@@ -51,8 +51,12 @@ def validate(
         seed: with a level's id it gives the video's noise.
         processes: that share the tasks; all get the whole result.
     """
+    mine = len(tasks)
     if processes is not None:
-        tasks = [tasks[place] for place in processes.share(len(tasks)).tolist()]
+        places = processes.share(len(tasks)).tolist()
+        # All make as many videos: of a sharded model none can be made without the others.
+        most = -(-len(tasks) // processes.count)
+        mine, tasks = len(places), [tasks[place] for place in [*places, 0][:most]]
     videos = model.sample(
         np.stack([task.first_frame for task in tasks]),
         [task.prompt for task in tasks],
@@ -62,7 +66,7 @@ def validate(
     )
     scores = [
         (task.family, {"em": float(verdict.em), "pr": float(verdict.pr), "mf": float(verdict.mf)})
-        for task, verdict in zip(tasks, verify(videos, tasks), strict=True)
+        for task, verdict in zip(tasks[:mine], verify(videos[:mine], tasks[:mine]), strict=True)
     ]
     if processes is not None:
         scores = processes.everyones(scores)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -29,6 +30,8 @@ class WanExperts(torch.nn.Module):
         self.transformer = transformer
         self.transformer_2 = transformer_2
         self.boundary_ratio = boundary_ratio
+        self.in_step = False
+        """Whether an expert must run in all processes where it runs in one, as sharded weights take (`shard`)."""
 
     @property
     def config(self) -> Any:
@@ -72,6 +75,8 @@ class WanExperts(torch.nn.Module):
                 return_dict=False,
             )[0]
 
+        if self.in_step:
+            return (self._in_step(run, high),)
         everything = slice(None)
         if bool(high.all()):
             return (run(self.transformer, everything),)
@@ -81,6 +86,25 @@ class WanExperts(torch.nn.Module):
         split = int(high.sum())
         outputs = torch.cat([run(self.transformer, rows[:split]), run(self.transformer_2, rows[split:])])
         return (outputs[rows.argsort()],)
+
+    def _in_step(
+        self, run: Callable[[WanTransformer3DModel, torch.Tensor | slice], torch.Tensor], high: torch.Tensor
+    ) -> torch.Tensor:
+        """Each expert that any process has a video for runs, in the same order in all; without one, for nothing."""
+        wanted = torch.stack([high.any(), (~high).any()]).to(torch.int32)
+        torch.distributed.all_reduce(wanted, torch.distributed.ReduceOp.MAX)
+        parts: list[torch.Tensor] = []
+        places: list[torch.Tensor] = []
+        nothing: torch.Tensor | int = 0
+        for expert, its, any_process in zip(
+            (self.transformer, self.transformer_2), (high, ~high), wanted.tolist(), strict=True
+        ):
+            if bool(its.any()):
+                places.append(its.nonzero()[:, 0])
+                parts.append(run(expert, places[-1]))
+            elif any_process:
+                nothing = 0 * run(expert, slice(0, 1)).sum()
+        return torch.cat(parts)[torch.cat(places).argsort()] + nothing
 
 
 def components(transformer: torch.nn.Module) -> dict[str, WanTransformer3DModel]:

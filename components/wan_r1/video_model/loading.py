@@ -20,6 +20,7 @@ from wan_r1.video_model.given import GivenImages
 from wan_r1.video_model.lora import load_lora, lora_bytes, lora_file
 from wan_r1.video_model.reference import ModelReference
 from wan_r1.video_model.wan import VideoModel
+from wan_r1.video_model.weights import whole
 
 WEIGHTS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """Data types of frozen weights by the names that `ModelReference` uses."""
@@ -207,5 +208,5 @@ def weight_files(transformer: torch.nn.Module, *, lora_rank: int, lora_alpha: fl
 
 
 def transformer_bytes(weights: dict[str, torch.Tensor]) -> bytes:
-    """Full transformer weights as safetensors."""
-    return save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+    """Full transformer weights as safetensors; those of a sharded model are gathered, by all processes together."""
+    return save({name: whole(tensor).detach().cpu().contiguous() for name, tensor in weights.items()})
