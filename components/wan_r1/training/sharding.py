@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from typing import Any
 
 from wan_r1.training.processes import Processes
 from wan_r1.video_model.cores import Cores
@@ -64,5 +65,5 @@ def shard(model: VideoModel, processes: Processes) -> None:
 
 def held(model: VideoModel) -> int:
     """Weights of the transformer that this process holds, adapters included."""
-    parameters = model.transformer.parameters()
-    return sum((p.to_local() if is_sharded(p) else p).numel() for p in parameters)  # type: ignore[operator]
+    parts: list[Any] = list(model.transformer.parameters())
+    return sum((part.to_local() if is_sharded(part) else part).numel() for part in parts)
