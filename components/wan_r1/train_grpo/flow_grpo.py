@@ -24,8 +24,9 @@ from functools import partial
 import torch
 
 from wan_r1.train_grpo.config import TrainGrpoConfig
-from wan_r1.train_grpo.minibatches import Batch, Minibatch, idle_on, in_parts
+from wan_r1.train_grpo.minibatches import Batch, Minibatch, in_parts
 from wan_r1.train_grpo.rollouts import Rollout
+from wan_r1.training.backward import Idle
 from wan_r1.training.processes import Processes
 from wan_r1.video_model.sampling import Transition, sde_rollout
 from wan_r1.video_model.sde import SdeStep, diffusion_coefficient, masked_mean, sde_step, transition_kl
@@ -177,6 +178,7 @@ class FlowGrpo:
         reference: weights that training started from.
         grid: sigmas of a rollout, `[steps + 1]`.
         processes: that share each batch.
+        idle: what this process does where others have more of it.
     """
 
     config: TrainGrpoConfig
@@ -185,6 +187,7 @@ class FlowGrpo:
     reference: Weights
     grid: torch.Tensor
     processes: Processes
+    idle: Idle
 
     @property
     def sampling_weights(self) -> Weights:
@@ -246,14 +249,14 @@ class FlowGrpo:
         rows = minibatch.rows[taken]
         transition, condition = whole.take(place[rows]), rollout.condition.take(rows)
         advantages = minibatch.advantages[taken.to(minibatch.advantages.device)]
-        reference, idle = None, idle_on(rollout, model, self.policy, self.processes)
+        reference = None
         if config.kl_beta:
             with torch.no_grad(), using(model.transformer, self.reference):
                 reference = in_parts(
                     lambda part: model.velocity(transition.x[part], transition.sigma, condition.take(part)),
                     transition.x,
                     config.micro_batch,
-                    idle,
+                    self.idle,
                 )
 
         def loss(part: slice) -> tuple[torch.Tensor, dict[str, float]]:
@@ -281,4 +284,4 @@ class FlowGrpo:
 
         # Every video has as many transitions; the mean is over both.
         steps = rollout.stochastic_steps
-        return Batch(size=len(rows), weight=len(rows) / (minibatch.total * steps), loss=loss, idle=idle)
+        return Batch(size=len(rows), weight=len(rows) / (minibatch.total * steps), loss=loss, idle=self.idle)

@@ -20,9 +20,10 @@ from functools import partial
 import torch
 
 from wan_r1.train_grpo.config import TrainGrpoConfig
-from wan_r1.train_grpo.minibatches import Batch, Minibatch, idle_on, in_parts
+from wan_r1.train_grpo.minibatches import Batch, Minibatch, in_parts
 from wan_r1.train_grpo.replay import Replay
 from wan_r1.train_grpo.rollouts import Prompts, Rollout
+from wan_r1.training.backward import Idle
 from wan_r1.training.processes import Processes
 from wan_r1.training.state import TrainingState
 from wan_r1.video_model.sampling import Transition, ode_sample
@@ -102,6 +103,7 @@ class ForwardGrpo:
         prompts: levels with their demonstrations.
         replay: successes so far.
         processes: that share each batch.
+        idle: what this process does where others have more of it.
     """
 
     config: TrainGrpoConfig
@@ -113,6 +115,7 @@ class ForwardGrpo:
     prompts: Prompts
     replay: Replay
     processes: Processes
+    idle: Idle
 
     @property
     def sampling_weights(self) -> Weights:
@@ -205,7 +208,6 @@ class ForwardGrpo:
         noise = torch.randn(total, *clean.shape[1:], generator=generator)[places].to(device)
         level = sigma.view(-1, 1, 1, 1, 1)
         noised = (1 - level) * clean + level * noise
-        idle = idle_on(rollout, model, self.policy, self.processes)
         sharded = self.processes.sharded
 
         def velocity(of: torch.Tensor) -> torch.Tensor:
@@ -213,7 +215,7 @@ class ForwardGrpo:
                 lambda part: model.velocity(noised[of][part], sigma[of][part], condition.take(of).take(part)),
                 noised[of],
                 config.micro_batch,
-                idle,
+                self.idle,
             )
 
         sampling_velocity, reference = torch.zeros_like(clean), None
@@ -242,4 +244,4 @@ class ForwardGrpo:
             return result.loss, {"anchor": result.anchor}
 
         weight = len(clean) / (total * config.forward_sigmas)
-        return Batch(size=len(clean), weight=weight, loss=loss, idle=idle)
+        return Batch(size=len(clean), weight=weight, loss=loss, idle=self.idle)

@@ -9,7 +9,7 @@ import torch
 
 from wan_r1.train_grpo.advantages import Advantages
 from wan_r1.train_grpo.config import TrainGrpoConfig
-from wan_r1.train_grpo.rollouts import Rollout
+from wan_r1.train_grpo.rollouts import Prompts
 from wan_r1.training.backward import Idle, Loss
 from wan_r1.training.processes import Processes
 from wan_r1.video_model.wan import VideoModel
@@ -106,10 +106,12 @@ def in_parts(work: Callable[[slice], torch.Tensor], like: torch.Tensor, size: in
     return torch.cat(done) if done else torch.empty_like(like)
 
 
-def idle_on(rollout: Rollout, model: VideoModel, policy: torch.nn.Module, processes: Processes) -> Idle:
-    """Idles on the first video of this process's rollout."""
-    video = slice(0, 1)
-    return Idle(
-        missing=processes.missing,
-        forward=lambda: model.velocity(rollout.latents[video], 1.0, rollout.condition.take(video), policy),
-    )
+def idle_on(prompts: Prompts, model: VideoModel, policy: torch.nn.Module, processes: Processes) -> Idle:
+    """Idles on the first level's image, as a video in which nothing moves."""
+
+    def forward() -> torch.Tensor:
+        frames = model.latent_frames(prompts.tasks[0].frames)
+        condition = prompts.condition(torch.zeros(1, dtype=torch.int64))
+        return model.velocity(condition.first_latent.repeat(1, 1, frames, 1, 1), 1.0, condition, policy)
+
+    return Idle(missing=processes.missing, forward=forward)

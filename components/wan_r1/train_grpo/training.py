@@ -27,7 +27,7 @@ from wan_r1.train_grpo.config import TrainGrpoConfig
 from wan_r1.train_grpo.curriculum import Curriculum, balancing_weights, kind_of
 from wan_r1.train_grpo.flow_grpo import FlowGrpo
 from wan_r1.train_grpo.forward_grpo import ForwardGrpo
-from wan_r1.train_grpo.minibatches import Batch, minibatches
+from wan_r1.train_grpo.minibatches import Batch, idle_on, minibatches
 from wan_r1.train_grpo.replay import Replay, successes_of, with_views
 from wan_r1.train_grpo.rollouts import Prompts, Rollout, roll_out
 from wan_r1.training.backward import backward
@@ -153,6 +153,7 @@ class GrpoTrainer:
             "reference": self.reference,
             "grid": self.grid,
             "processes": self.processes,
+            "idle": idle_on(self.prompts, model, self.policy, self.processes),
         }
         self.objective: FlowGrpo | ForwardGrpo = (
             FlowGrpo(**common)
