@@ -119,6 +119,17 @@ def test_levels_of_every_family_are_the_same_in_any_layout(
         assert len(rows_of(one)) == 5 * len(LEVEL_FAMILIES)
 
 
+def test_processes_and_parts_change_no_byte_of_any_family(tmp_path: Path) -> None:
+    few = {"train_levels": 2, "validation_levels": 0, "prompts_levels": 0, "test_levels": 0, "harder_levels": 0}
+    families = [*LEVEL_FAMILIES, "navigation"]
+    form = {**few, "families": families, "canvas": 8, "height": 64, "width": 64, "frames": 41}
+    made = [run(tiny(**form, workers=count), output=tmp_path / str(count)) for count in (1, 2)]
+    assert made[0]["dataset_sha256"] == made[1]["dataset_sha256"] and made[0]["rows"] == 2 * len(families)
+    for shard in range(2):
+        run(tiny(**form, shard_rows=1, shards=2, shard=shard), output=tmp_path / "parts" / str(shard))
+    assert rows_of(tmp_path / "parts") == rows_of(tmp_path / "1")
+
+
 def test_workers_change_no_byte_of_any_file(made: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     again = run(tiny(workers=2), output=tmp_path / "tasks")
     assert again["dataset_sha256"] == made[1]["dataset_sha256"]
