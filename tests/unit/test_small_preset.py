@@ -8,10 +8,13 @@ from accelerate.state import AcceleratorState
 from wan_r1 import evaluate, generate_tasks, prepare_model, train_grpo, train_sft
 from wan_r1.compare_rewards import CompareRewardsConfig
 from wan_r1.config import ConfigError, read_preset
+from wan_r1.prepare_model import train_wide_codec
 from wan_r1.prepare_model.train_small_codec import training_clips, unruly
 from wan_r1.prepare_model.train_tiny_codec import train
+from wan_r1.tasks.families import FAMILIES
 from wan_r1.video_model import tiny
 from wan_r1.video_model.folder import ModelFolderError
+from wan_r1.video_model.loading import load_video_model
 from wan_r1.video_model.reference import ModelReference
 
 PRESET = "small"
@@ -45,7 +48,7 @@ def test_a_codec_is_asked_for_with_the_command_that_makes_one(tmp_path):
     with pytest.raises(ConfigError, match=r"model_codec='' is not allowed.*train_small_codec"):
         prepare_model.PrepareModelConfig.from_preset(PRESET)
     with pytest.raises(ConfigError, match="nothing with another source"):
-        prepare_model.PrepareModelConfig(source="tiny", codec="somewhere")
+        prepare_model.PrepareModelConfig(source="owner/name", codec="somewhere")
     config = prepare_model.PrepareModelConfig.from_preset(PRESET, {"codec": str(tmp_path)})
     with pytest.raises(ModelFolderError, match=r"has no config\.json; expected the folder that python -m"):
         prepare_model.run(config, storage_uri=str(tmp_path / "s"), model=tmp_path / "m.json")
@@ -63,6 +66,22 @@ def test_clips_for_the_codec_show_every_family_and_its_moving_pixels():
     assert np.array_equal(clips, again)
     broken = unruly(clips[5], np.random.default_rng(3))
     assert np.array_equal(broken[0], clips[5][0]) and not np.array_equal(broken, clips[5])
+
+
+def test_a_tiny_model_takes_a_codec_of_every_family(tmp_path):
+    clips, weights = train_wide_codec.training_clips(12, seed=0)
+    assert clips.shape == (12, 9, 32, 32, 3) and set(np.unique(weights)) == {1.0, 7.0}
+    # Where the camera moves no pixel counts more than another; elsewhere every window shows what a verifier looks at.
+    moving = [sorted(FAMILIES)[index % len(FAMILIES)] == "navigation" for index in range(12)]
+    assert [bool((weight == 1).all()) for weight in weights] == moving
+    folder = tmp_path / "codec"
+    train(1, folder, 0, batch=1, clips=6, config=tiny.WIDE_CODEC, make_clips=train_wide_codec.training_clips)
+    config = prepare_model.PrepareModelConfig.from_preset("tiny", {"codec": str(folder)})
+    prepare_model.run(config, storage_uri=str(tmp_path / "storage"), model=tmp_path / "model.json")
+    model = load_video_model(ModelReference.read(tmp_path / "model.json"))
+    videos = model.sample(clips[:2, 0], ["go", "go"], frames=9, steps=1, seeds=[0, 1])
+    assert videos.shape == (2, 9, 32, 32, 3)
+    assert model.encode_videos(clips[:2]).shape == (2, 8, 3, 8, 8)
 
 
 def test_all_stages_run_on_the_cpu(tmp_path, monkeypatch):

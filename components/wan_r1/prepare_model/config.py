@@ -19,7 +19,8 @@ class PrepareModelConfig(StageConfig):
     """`tiny`, `small` (with model_codec), a local folder, an `s3://` URI, or a hub id such as
     `Wan-AI/Wan2.2-TI2V-5B-Diffusers`."""
     codec: str = ""
-    """Folder or `s3://` URI of a `small` model's codec; `python -m wan_r1.prepare_model.train_small_codec` makes it."""
+    """Folder or `s3://` URI of a codec: of a `small` model (`python -m wan_r1.prepare_model.train_small_codec` makes
+    it), or of a `tiny` one for more families and textures than the shipped codec knows (`train_wide_codec`)."""
     frames: int = 81
     """Frames of the videos the model is used for, 4k + 1."""
     max_prompt_tokens: int = 512
@@ -42,9 +43,9 @@ class PrepareModelConfig(StageConfig):
         self.require("source", bool(self.source.strip()), "tiny, a local folder, an s3:// URI or a hub id (owner/name)")
         self.require(
             "codec",
-            bool(self.codec) == (self.source == "small"),
+            self.source == "tiny" or bool(self.codec) == (self.source == "small"),
             "the folder of a trained codec with model_source=small (python -m wan_r1.prepare_model.train_small_codec "
-            "--output FOLDER makes one), nothing with another source",
+            "--output FOLDER makes one), one or nothing with model_source=tiny, nothing with another source",
         )
         self.require("frames", self.frames >= 1 and self.frames % 4 == 1, "4k + 1 frames, such as 9, 49 or 81")
         self.require("max_prompt_tokens", 1 <= self.max_prompt_tokens <= 512, "a whole number from 1 to 512")

@@ -68,7 +68,8 @@ def _local_folder(config: PrepareModelConfig, scratch: Path, progress: Progress)
 
         progress.note("building the tiny Wan")
         folder = scratch / "tiny"
-        tiny_pipeline(config.seed).save_pretrained(folder)
+        codec = _codec_folder(config.codec, scratch) if config.codec else None
+        tiny_pipeline(config.seed, codec).save_pretrained(folder)
         return folder
     if config.source == "small":
         from wan_r1.video_model.tiny import small_pipeline
@@ -105,7 +106,7 @@ def _codec_folder(uri: str, scratch: Path) -> Path:
     if not (folder / "config.json").is_file():
         raise ModelFolderError(
             f"model_codec={uri!r} has no config.json; expected the folder that python -m "
-            "wan_r1.prepare_model.train_small_codec writes"
+            "wan_r1.prepare_model.train_small_codec (or train_wide_codec) writes"
         )
     return folder
 

@@ -1,11 +1,11 @@
-"""Train the codec of every family and texture that ships with the package.
+"""Train a codec of every family and texture for the tiny model, given to it as ``model_codec``.
 
-    python -m wan_r1.prepare_model.train_wide_codec --steps 6000 \\
-        --output components/wan_r1/video_model/assets/tiny/wide_vae
+    python -m wan_r1.prepare_model.train_wide_codec --steps 6000 --output runs/wide-codec
 
-The tiny codec knows two families in two textures, which makes it small and its code easy to learn; of anything else it
-keeps nothing. This one has twice the channels. It is trained on windows of 32 x 32 pixels, solutions and unruly clips
-in turn: a convolution does not mind how large the picture is, and irregular and 3D mazes need 64 pixels.
+The shipped codec knows two families in two textures, which makes it small and its code easy to learn; of anything else
+it keeps nothing (of 16 to 24 videos a family and texture, none). This one has twice the channels. It is trained on windows of
+32 x 32 pixels, solutions and unruly clips in turn: a convolution does not mind how large the picture is, and irregular
+and 3D mazes need 64 pixels. A step takes .7 core-seconds.
 """
 
 from __future__ import annotations

@@ -44,7 +44,8 @@ CODEC: dict[str, Any] = {
 """Config of the tiny `AutoencoderKLWan`; its latents' mean and std are measured after training."""
 
 WIDE_CODEC: dict[str, Any] = {**CODEC, "base_dim": 12, "z_dim": 8}
-"""Config of the codec of every family and texture."""
+"""Config of a codec of every family and texture. Its weights do not ship; ``python -m
+wan_r1.prepare_model.train_wide_codec`` makes them."""
 
 TRANSFORMER: dict[str, Any] = {
     "patch_size": [1, 2, 2],
@@ -108,13 +109,17 @@ def tiny_codec() -> AutoencoderKLWan:
     return codec
 
 
-def tiny_pipeline(seed: int) -> WanImageToVideoPipeline:
+def tiny_pipeline(seed: int, codec: Path | None = None) -> WanImageToVideoPipeline:
     """A whole pipeline with an untrained transformer, on the CPU in float32.
 
     Args:
         seed: seed of the transformer's and the text encoder's weights.
+        codec: folder of another codec than the shipped one; the transformer has as many channels as its latents.
     """
-    return _pipeline(seed, TRANSFORMER, tiny_codec())
+    if codec is None:
+        return _pipeline(seed, TRANSFORMER, tiny_codec())
+    vae = AutoencoderKLWan.from_pretrained(codec)
+    return _pipeline(seed, {**TRANSFORMER, "in_channels": vae.config.z_dim, "out_channels": vae.config.z_dim}, vae)
 
 
 def small_pipeline(seed: int, codec: Path) -> WanImageToVideoPipeline:
