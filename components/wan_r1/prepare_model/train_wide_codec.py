@@ -3,9 +3,9 @@
     python -m wan_r1.prepare_model.train_wide_codec --steps 6000 --output runs/wide-codec
 
 The shipped codec knows two families in two textures, which makes it small and its code easy to learn; of anything else
-it keeps nothing (of 16 to 24 videos a family and texture, none). This one has twice the channels. It is trained on windows of
-32 x 32 pixels, solutions and unruly clips in turn: a convolution does not mind how large the picture is, and irregular
-and 3D mazes need 64 pixels. A step takes .7 core-seconds.
+it keeps nothing (of 16 to 24 videos a family and texture, none). This one has twice the channels. It is trained on
+windows of 32 x 32 pixels, solutions and unruly clips in turn: a convolution does not mind how large the picture is, and
+irregular and 3D mazes need 64 pixels. A step takes .7 core-seconds.
 """
 
 from __future__ import annotations
