@@ -14,6 +14,7 @@ from wan_r1.score.vr_bench_layout import read_vr_bench_level
 from wan_r1.task_tools import vr_bench_import
 from wan_r1.tasks.dataset import read_tasks
 from wan_r1.tasks.families import FAMILIES
+from wan_r1.tasks.schema import DataContractError
 from wan_r1.tasks.sokoban import SokobanLevel, place_cells
 from wan_r1.tasks.textures import FOREIGN
 from wan_r1.tasks.video import encode_image
@@ -121,3 +122,33 @@ def test_what_is_no_level_is_named(folder: Path, levels: list[SokobanLevel], tmp
     (place / "states/easy_0001.json").write_text(json.dumps(state))
     with pytest.raises(ValueError, match=r"easy_0001\.json breaks the rule 'state_readable': 2 boxes need as many"):
         vr_bench_import.run(source=tmp_path / "bench", output=tmp_path / "data")
+
+
+def test_a_reference_with_more_moves_than_needed_is_named_and_kept_for_scoring(tmp_path: Path) -> None:
+    """The benchmark's solver counts pushes alone: pushing down first is as good to it as pushing right first."""
+    level = SokobanLevel(
+        family="sokoban",
+        rows=4,
+        columns=4,
+        canvas=4,
+        offset=(0, 0),
+        blocked=(),
+        player=(1, 0),
+        boxes=((1, 1),),
+        targets=((2, 2),),
+    )
+    player = [(1, 0), (0, 0), (0, 1), (1, 1), (1, 0), (2, 0), (2, 1)]
+    path = [(*cell, *box) for cell, box in zip(player, [(1, 1)] * 3 + [(2, 1)] * 3 + [(2, 2)], strict=True)]
+    assert level.solve().steps == 4 and level.solve().count == 1
+    write(tmp_path / "bench/sokoban/7/easy", "easy_0001", grid_of(level), draw(grid_of(level), path))
+    says = r"easy_0001\.json breaks the rule 'solution_shortest': the solution has 6 moves.* the shortest path 4"
+    with pytest.raises(DataContractError, match=says):
+        vr_bench_import.run(source=tmp_path / "bench", output=tmp_path / "strict")
+    found = vr_bench_import.run(source=tmp_path / "bench", output=tmp_path / "kept", ambiguous=True)
+    assert [(fault["file"], fault["rule"]) for fault in found["faults"]] == [
+        ("sokoban/7/easy/states/easy_0001.json", "solution_shortest")
+    ]
+    (task,) = read_tasks(tmp_path / "kept")
+    assert len(task.solution) == 7 and task.level.solve().steps == 4
+    (verdict,) = verify([task.video], [task])
+    assert verdict.sr and not verdict.em and verdict.sd == pytest.approx(0.5) and not verdict.violations

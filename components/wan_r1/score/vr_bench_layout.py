@@ -1,7 +1,7 @@
 """VR-Bench's own files: states, given images and reference videos, as levels that verification reads.
 
-The benchmark's state files hold the board and the places of player and goal, but no solution; ours is found by search,
-at the benchmark's speed of 12 frames a cell.
+The state files of games on a grid hold the board and the places of player and goal, but no solution; ours is found by
+search, at the benchmark's speed of 12 frames a cell. For the others see `wan_r1.score.vr_bench_roads`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from wan_r1.score.files import VideoFileError, read_video
+from wan_r1.score.vr_bench_roads import FRAMES_PER_SECOND, GameLevel, read_maze3d, read_pathfinder, require
 from wan_r1.tasks.dataset import decode_task
 from wan_r1.tasks.families import get_family
 from wan_r1.tasks.level import Cell, GridLevel
@@ -22,7 +23,6 @@ from wan_r1.tasks.task import Task
 from wan_r1.tasks.video import MediaError, decode_image, encode_image
 
 FRAMES_PER_CELL = 12
-FRAMES_PER_SECOND = 24.0
 BLOCKED = 1
 PLAYER, GOAL = 2, 3
 SOKOBAN_BOX, SOKOBAN_TARGET, SOKOBAN_PLAYER = (2, 4), (3, 4, 6), (5, 6)
@@ -61,10 +61,10 @@ def read_vr_bench_level(state: Path) -> Task:
         if own is not None:
             image = {"bytes": encode_image(_given_image(state)), "path": None}
             return decode_task({**own, "first_frame": image}, str(state))
-        game = str(values["game_type"])
+        game = str(require(values, "game_type"))
         if game not in GAMES:
             raise ValueError(f"game_type={game!r} is not known; known: {', '.join(sorted(GAMES))}")
-        return GAMES[game](values, state, _given_image(state))
+        return _task(GAMES[game](values), state, _given_image(state))
     except (KeyError, TypeError, AttributeError, OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"no state of VR-Bench: {type(error).__name__} {error}") from None
 
@@ -93,34 +93,41 @@ def _given_image(state: Path) -> np.ndarray:
         raise ValueError(f"the level's given image cannot be read: {error}") from None
 
 
-def _grid_task(make: Callable[[np.ndarray, Mapping[str, Any]], BoardLevel]) -> Callable[..., Task]:
+def _task(found: GameLevel, state: Path, image: np.ndarray) -> Task:
+    """The task of a state file with its given image."""
+    level = found.level
+    return Task(
+        level_id=level.level_id,
+        family=level.family,
+        difficulty=state.stem.split("_")[0],
+        texture=state.parent.parent.parent.name,
+        split="",
+        index=int(state.stem.split("_")[1]) if state.stem.split("_")[-1].isdigit() else 0,
+        prompt="",
+        first_frame=image,
+        video=None,
+        frames=len(found.trajectory),
+        height=image.shape[0],
+        width=image.shape[1],
+        fps=FRAMES_PER_SECOND,
+        level=level,
+        solution=found.path,
+        trajectory=found.trajectory,
+    )
+
+
+def _on_grid(make: Callable[[np.ndarray, Mapping[str, Any]], BoardLevel]) -> Callable[[Mapping[str, Any]], GameLevel]:
     """A reader of games on a grid; ``make`` is given the board's codes and the state's entities."""
 
-    def read(values: Mapping[str, Any], state: Path, image: np.ndarray) -> Task:
-        board = np.asarray(values["grid"]["data"])
+    def read(values: Mapping[str, Any]) -> GameLevel:
+        board = np.asarray(require(values, "grid.data"))
         if board.ndim != 2 or not np.issubdtype(board.dtype, np.integer):
-            raise ValueError(f"the grid is no table of whole numbers but {list(board.shape)} {board.dtype}")
-        level = make(board, values["entities"])
+            raise ValueError(f"grid.data is no table of whole numbers but {list(board.shape)} {board.dtype}")
+        level = make(board, require(values, "entities"))
         solution = level.solve()
         frames = FRAMES_PER_CELL * solution.steps + 1
-        return Task(
-            level_id=level.level_id,
-            family=level.family,
-            difficulty=state.stem.split("_")[0],
-            texture=state.parent.parent.parent.name,
-            split="",
-            index=int(state.stem.split("_")[1]) if state.stem.split("_")[-1].isdigit() else 0,
-            prompt="",
-            first_frame=image,
-            video=None,
-            frames=frames,
-            height=image.shape[0],
-            width=image.shape[1],
-            fps=FRAMES_PER_SECOND,
-            level=level,
-            solution=solution.path,
-            trajectory=get_family(level.family).trajectory(level, frames, 1 / FRAMES_PER_CELL),
-        )
+        trajectory = get_family(level.family).trajectory(level, frames, 1 / FRAMES_PER_CELL)
+        return GameLevel(level=level, path=solution.path, trajectory=trajectory)
 
     return read
 
@@ -138,8 +145,8 @@ def _maze(family: str) -> Callable[[np.ndarray, Mapping[str, Any]], GridLevel]:
             blocked=_cells(board, BLOCKED),
             right_walls=(),
             down_walls=(),
-            start=_place(board, PLAYER, entities["player"]),
-            goal=_place(board, GOAL, entities["goal"]),
+            start=_place(board, PLAYER, entities, "player"),
+            goal=_place(board, GOAL, entities, "goal"),
         )
 
     return make
@@ -168,17 +175,20 @@ def _cells(board: np.ndarray, *codes: int) -> tuple[Cell, ...]:
     return tuple((int(row), int(column)) for row, column in np.argwhere(np.isin(board, codes)))
 
 
-def _place(board: np.ndarray, code: int, entity: Mapping[str, Any]) -> Cell:
+def _place(board: np.ndarray, code: int, entities: Mapping[str, Any], who: str) -> Cell:
     """A cell by its code on the board, or else by the entity's own place."""
     cells = np.argwhere(board == code)
     if len(cells) == 1:
         return int(cells[0][0]), int(cells[0][1])
-    return int(entity["grid_pos"]["row"]), int(entity["grid_pos"]["col"])
+    row, column = (int(require(entities, f"{who}.grid_pos.{name}", "entities.")) for name in ("row", "col"))
+    return row, column
 
 
-GAMES: dict[str, Callable[[Mapping[str, Any], Path, np.ndarray], Task]] = {
-    "maze": _grid_task(_maze("regular")),
-    "trapfield": _grid_task(_maze("trapfield")),
-    "sokoban": _grid_task(_sokoban),
+GAMES: dict[str, Callable[[Mapping[str, Any]], GameLevel]] = {
+    "maze": _on_grid(_maze("regular")),
+    "trapfield": _on_grid(_maze("trapfield")),
+    "sokoban": _on_grid(_sokoban),
+    "pathfinder": read_pathfinder,
+    "maze3d": read_maze3d,
 }
-"""Reader of a state by the benchmark's name of its game: (state's values, its file, given image) -> task."""
+"""Reader of a state's values by the benchmark's name of its game."""

@@ -48,7 +48,11 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         one.add_argument("--split", choices=SPLITS, help=what)
     read.add_argument("--size", type=int, metavar="int", help="pixels to bring pictures to; by default as they are")
     read.add_argument("--frames", type=int, metavar="int", help="frames to bring videos to; by default as they are")
-    read.add_argument("--ambiguous", action="store_true", help="keep levels with several shortest solutions")
+    read.add_argument(
+        "--ambiguous",
+        action="store_true",
+        help="keep levels with several shortest solutions or a longer reference",
+    )
     for one in verbs.choices.values():
         one.add_argument("--output", required=True, metavar="PATH_OR_URI", help="folder that receives the result")
 

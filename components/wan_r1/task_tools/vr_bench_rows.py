@@ -17,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wan_r1.score.files import VideoFileError
+from wan_r1.score.levels import at_size
 from wan_r1.score.vr_bench_layout import own_row, read_references, read_vr_bench_level
 from wan_r1.tasks.families import get_family
 from wan_r1.tasks.level import Place
+from wan_r1.tasks.roads import GraphLevel, sample_line
 from wan_r1.tasks.sokoban import SokobanLevel
 from wan_r1.tasks.task import Task
 from wan_r1.tasks.textures import FOREIGN, get_texture
@@ -35,6 +37,10 @@ _REST = 0.2
 
 _NOUNS = {"player": "player", "goal": "goal", "wall": "walls", "trap": "traps", "floor": "floor", "box": "box"}
 """Words of a prompt, by the benchmark's role, where the data set describes its skins nowhere."""
+_OWN_ROLES = {"start": "player", "end": "goal", "road": "floor"}
+"""Roles that pathfinder has names of its own for."""
+_STRETCHED = "maze3d"
+"""The game whose videos the benchmark makes larger than its pictures: to a multiple of 16 pixels."""
 
 
 class RowError(ValueError):
@@ -121,6 +127,9 @@ def _foreign_row(
     """The row of a level that the benchmark's own generators have made."""
     video = decode_video(data)
     skin = state.parent.parent.parent.name
+    if values["game_type"] == _STRETCHED and task.first_frame.shape != video.shape[1:]:
+        task = at_size(task, video)
+        picture = encode_image(task.first_frame)
     if video.shape[1:] != task.first_frame.shape:
         raise RowError(
             "first_frame_readable",
@@ -130,9 +139,10 @@ def _foreign_row(
     if verdict.error is not None:
         raise RowError("video_true", f"the video cannot be verified: {verdict.error}")
     solution = task.level.solve()
-    path: tuple[Place, ...] = solution.path
-    if solution.count > 1 and verdict.em:
-        # The video shows one of the shortest ways, which need not be the one that we would find first.
+    path: tuple[Place, ...] = task.solution
+    if (solution.count > 1 or not verdict.em) and verdict.sr and not isinstance(task.level, GraphLevel):
+        # The video shows one of the shortest ways, which need not be the one that we would find first, or a longer one:
+        # the benchmark's Sokoban makes the fewest pushes, not the fewest moves.
         path = _states(task.level, verdict.walk) if isinstance(task.level, SokobanLevel) else verdict.walk
     route = task.level.route(path) * task.level.canvas
     trajectory = _laid_on(route, verdict.track.astype(np.float64) * task.level.canvas) / task.level.canvas
@@ -152,7 +162,7 @@ def _foreign_row(
         "fps": task.fps,
         "state": json.dumps(task.level.to_state(), separators=(",", ":")),
         "solution": [list(place) for place in path],
-        "steps": solution.steps,
+        "steps": len(path) - 1,
         "shortest_solutions": solution.count,
         "trajectory": trajectory.astype(np.float32).tolist(),
     }
@@ -173,14 +183,13 @@ def _laid_on(route: NDArray[np.float64], track: NDArray[np.float64]) -> NDArray[
     """A tracked walk as places on the line of the solution, never going back along it.
 
     Args:
-        route: the solution's corners, ``[moves + 1, 2]`` in cells, a cell apart.
+        route: the solution's line, ``[points, 2]`` in cells.
         track: the player's centre per frame, ``[F, 2]`` in cells; nan where it is not seen, which repeats the last.
 
     Returns:
         ``[F, 2]``; that the walk follows the line and ends on its end is for the contract to say.
     """
-    moves = np.arange(0, (len(route) - 1) * _FINE + 1) / _FINE
-    line = np.stack([np.interp(moves, np.arange(len(route)), route[:, axis]) for axis in (0, 1)], axis=1)
+    line = sample_line(route, 1 / _FINE)
     last, found = 0, np.zeros(len(track), int)
     for frame, point in enumerate(track):
         if np.isfinite(point).all():
@@ -194,11 +203,12 @@ def _laid_on(route: NDArray[np.float64], track: NDArray[np.float64]) -> NDArray[
 
 def _nouns(values: Mapping[str, Any], skin: str, root: Path) -> dict[str, Any]:
     """Words for the prompt: the skin's own, from ``skins/<game>/<skin>/description.json`` where the folder has one."""
-    words = dict(_NOUNS)
+    words = {**_NOUNS, "player": "ball"} if values["game_type"] == _STRETCHED else dict(_NOUNS)
     file = root / "skins" / str(values["game_type"]) / skin / "description.json"
     if file.is_file():
         try:
             described = json.loads(file.read_text())["visual_description"]
+            described = {_OWN_ROLES.get(role, role): text for role, text in described.items()}
             words |= {role: str(described[role]) for role in words if described.get(role)}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RowError("prompt_given", f"{file.relative_to(root)} describes no skin: {error!r}") from None

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wan_r1.tasks.draw_roads import ROAD_WIDTH
-from wan_r1.tasks.irregular_level import UNIT, IrregularLevel, bezier
+from wan_r1.tasks.irregular_level import ROAD_WIDTH, UNIT, IrregularLevel, bezier
 from wan_r1.tasks.level import Cell, GridLevel, Level, Place
 from wan_r1.tasks.maze3d_level import Maze3DLevel
-from wan_r1.tasks.render import PLAYER_DIAMETER
+from wan_r1.tasks.perspective_level import PerspectiveLevel
 from wan_r1.tasks.sokoban import SokobanLevel, place_cells
 
 _SYMBOLS = {"empty": 0, "wall": 1, "box": 2, "target": 3, "box_on_target": 4, "player": 5, "player_on_target": 6}
@@ -35,7 +34,7 @@ def game_state(level: Level, height: int, width: int) -> dict[str, Any]:
         return _grid(level, height, width)
     if isinstance(level, IrregularLevel):
         return _roads(level, height, width)
-    if isinstance(level, Maze3DLevel):
+    if isinstance(level, Maze3DLevel | PerspectiveLevel):
         return _cubes(level, height, width)
     raise ValueError(f"VR-Bench has no game like the family {level.family!r}")
 
@@ -143,7 +142,7 @@ def _roads(level: IrregularLevel, height: int, width: int) -> dict[str, Any]:
         for begin, middle, end in zip(line[0:-1:2], line[1::2], line[2::2], strict=True):
             # The curve passes its middle where its control point is mirrored from the chord.
             segments.append(np.round([begin, 2 * middle - (begin + end) / 2, end], 2).tolist())
-    path = [place[0] for place in level.solve().path]
+    path = [place[0] for place in level.way or level.solve().path]
     on_path = [number for pair in itertools.pairwise(path) for number in numbers[frozenset(pair)]]
 
     def pixel(junction: int) -> list[float]:
@@ -161,22 +160,25 @@ def _roads(level: IrregularLevel, height: int, width: int) -> dict[str, Any]:
     return _state("pathfinder", size, ROAD_WIDTH * scale, (ends[0], ends[1], []), metadata)
 
 
-def _cubes(level: Maze3DLevel, height: int, width: int) -> dict[str, Any]:
+def _cubes(level: Maze3DLevel | PerspectiveLevel, height: int, width: int) -> dict[str, Any]:
     """Cubes and ladders; player and goal are where the ball rests in the picture."""
-    size, ball = (height, width), PLAYER_DIAMETER * width * level.cell_size
-    path = level.solve().path
+    size, ball = (height, width), level.player_diameter * width * level.cell_size
+    if isinstance(level, PerspectiveLevel):
+        sides = list(level.grid)
+    else:
+        sides = [1 + max(cube[axis] for cube in level.cubes) for axis in range(3)]
     metadata = {
-        "grid_size": [1 + max(cube[axis] for cube in level.cubes) for axis in range(3)],
+        "grid_size": sides,
         "cubes": [list(cube) for cube in level.cubes],
         "start_pos": list(level.start),
         "goal_pos": list(level.goal),
         "ladders": [
-            {"base_pos": [x, y, z], "direction": [right, left], "height": rise}
-            for x, y, z, right, left, rise in level.ladders
+            {"base_pos": list(ladder[:3]), "direction": list(ladder[3:-1]) or [0, 0], "height": ladder[-1]}
+            for ladder in level.ladders
         ],
         "path": [
             {"start": list(a), "end": list(b), "type": "walk" if a[2] == b[2] else "ladder"}
-            for a, b in itertools.pairwise(path)
+            for a, b in itertools.pairwise(level.way or level.solve().path)
         ],
     }
     ends = [_entity(level.center(end), ball, size) for end in (level.start, level.goal)]

@@ -6,13 +6,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from wan_r1.tasks.irregular_level import IrregularLevel
+from wan_r1.tasks.irregular_level import ROAD_WIDTH, IrregularLevel
 from wan_r1.tasks.render import GOAL_SIDE, cell_pixels, surface
 from wan_r1.tasks.roads import Regions, RoadGraph
 from wan_r1.tasks.textures import Texture
 
-ROAD_WIDTH = 0.8
-"""Width of a road, in cells."""
 KERB_WIDTH = 0.1
 """Width of the line on each side of a road, in cells."""
 _FINE = 1536

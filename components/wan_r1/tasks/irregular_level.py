@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,8 @@ from wan_r1.tasks.roads import GraphLevel, Road, RoadGraph, whole_numbers
 
 UNIT = 64
 """Positions are kept as whole numbers of this part of a cell, so that a level has one content whatever made it."""
+ROAD_WIDTH = 0.8
+"""Width of a road, in cells."""
 _CURVE = 12
 """Straight pieces that a Bezier curve is made of: off the curve by less than a hundredth of a cell."""
 
@@ -33,6 +36,8 @@ class IrregularLevel(GraphLevel):
             the first junction has the smaller number.
         start: the player's junction.
         goal: the goal's junction.
+        way: junctions of a way from start to goal that another tool takes for the solution though there is a shorter
+            one; empty if none. A level without is the same content as before there was this field.
     """
 
     PLACING: ClassVar[tuple[str, ...]] = ()
@@ -44,6 +49,7 @@ class IrregularLevel(GraphLevel):
     roads: tuple[tuple[int, int, int, int, int, int], ...]
     start: Place
     goal: Place
+    way: tuple[Place, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse roads, starts and goals without their junctions."""
@@ -55,6 +61,23 @@ class IrregularLevel(GraphLevel):
             place = getattr(self, name)
             if len(place) != 1 or not 0 <= place[0] < count:
                 raise ValueError(f"{name} {place} is none of the {count} junctions")
+        joined = {road[:2] for road in self.roads}
+        for (a,), (b,) in itertools.pairwise(self.way):
+            if (min(a, b), max(a, b)) not in joined:
+                raise ValueError(f"way: no road joins {a} and {b}")
+        if self.way and (self.way[0], self.way[-1]) != (self.start, self.goal):
+            raise ValueError(f"way: goes from {self.way[0]} to {self.way[-1]}, not from {self.start} to {self.goal}")
+
+    @property
+    def box_side(self) -> float:
+        """See `GraphLevel.box_side`: the road's width."""
+        return ROAD_WIDTH
+
+    def _values(self) -> dict[str, object]:
+        values = super()._values()
+        if not self.way:
+            del values["way"]
+        return values
 
     @cached_property
     def graph(self) -> RoadGraph:
@@ -76,6 +99,7 @@ class IrregularLevel(GraphLevel):
             "junctions": whole_numbers(state["junctions"], 2),
             "roads": whole_numbers(state["roads"], 6),
             **{name: tuple(int(number) for number in state[name]) for name in ("start", "goal")},
+            "way": whole_numbers(state.get("way", ()), 1),
         }
 
 

@@ -65,6 +65,11 @@ class Maze3DLevel(GraphLevel):
             if getattr(self, name) not in cubes:
                 raise ValueError(f"{name} {getattr(self, name)} is none of the cubes")
 
+    @property
+    def box_side(self) -> float:
+        """See `GraphLevel.box_side`: the ball's."""
+        return PLAYER_DIAMETER
+
     def project(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """Where points in space ``[..., 3]`` are shown, ``[..., 2]`` in cells."""
         x, y, z = np.moveaxis(np.asarray(points, np.float64), -1, 0)

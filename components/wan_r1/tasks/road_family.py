@@ -40,6 +40,14 @@ class RoadLevel(Level, Protocol):
     def graph(self) -> RoadGraph:
         """Its places and roads, on the canvas in cells."""
 
+    @property
+    def way(self) -> tuple[Place, ...]:
+        """See `wan_r1.tasks.roads.GraphLevel.way`."""
+
+    @property
+    def player_diameter(self) -> float:
+        """Diameter of the player, in cells."""
+
     def with_ends(self, start: Place, goal: Place) -> Self:
         """The level with another start and goal."""
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wan_r1.tasks.level import LevelContent, Place, Solution
+from wan_r1.tasks.render import PLAYER_DIAMETER
 
 _SAME = 1e-6
 """Largest difference, in cells, of two lengths that count as equal."""
@@ -63,10 +64,12 @@ class Regions:
     Attributes:
         labels: int32 [H, W], index into `kinds`; -1 where pixels are mixed of several things.
         kinds: for each label the violation that a change of it is (see `wan_r1.verification.verdict.VIOLATIONS`).
+        repeats: whether what is of one kind looks the same at the same place of every cell, as our materials do.
     """
 
     labels: NDArray[np.int32]
     kinds: tuple[str, ...]
+    repeats: bool = True
 
 
 class RoadGraph:
@@ -159,6 +162,18 @@ class GraphLevel(LevelContent[RoadSolution]):
 
     start: Place
     goal: Place
+    way: tuple[Place, ...] = ()
+    """The places of a way that another tool takes for the solution though there is a shorter one; empty if none."""
+
+    @property
+    def player_diameter(self) -> float:
+        """Diameter of the player, in cells."""
+        return PLAYER_DIAMETER
+
+    @property
+    def box_side(self) -> float:
+        """Side of the square around start and goal that VR-Bench's metrics look at, in cells."""
+        raise NotImplementedError
 
     @cached_property
     def graph(self) -> RoadGraph:
@@ -173,6 +188,11 @@ class GraphLevel(LevelContent[RoadSolution]):
     def open_between(self, a: Place, b: Place) -> bool:
         """Whether a road joins two places."""
         return self.graph.road(a, b) is not None
+
+    def length_of(self, path: Sequence[Place]) -> float:
+        """Length of a way over places one road apart, as `solution` measures it."""
+        roads = (self.graph.roads[min(a, b), max(a, b)] for a, b in itertools.pairwise(path))
+        return sum(road.length for road in roads)
 
     def route(self, path: Sequence[Place]) -> NDArray[np.float64]:
         """The line along the roads of a path, ``[points, 2]``, fractions of the frame."""

@@ -20,6 +20,7 @@ from wan_r1.tasks.level import Level, Place
 from wan_r1.tasks.navigation_level import NavigationLevel
 from wan_r1.tasks.recorded_level import RecordedLevel
 from wan_r1.tasks.render import PLAYER_DIAMETER
+from wan_r1.tasks.roads import GraphLevel
 from wan_r1.tasks.sokoban import SokobanSolution
 from wan_r1.tasks.textures import FOREIGN, TEXTURES
 from wan_r1.tasks.video import MediaError, decode_image, decode_video
@@ -53,6 +54,9 @@ and for others (at 8 px a cell, common H.264 smears walls by up to 45). A missin
 
 _ON_PATH = 0.02
 """How far, in cells, a trajectory may be from the solution's line: room for rounding."""
+
+_SAME_LENGTH = 1e-6
+"""Largest difference of two ways over roads that are equally long."""
 
 _SEEN = 0.35
 """How far, in cells, the player may be seen from its trajectory in a skin that we cannot draw."""
@@ -121,15 +125,31 @@ def _solved(row: _Row, values: Mapping[str, Any], level: Level) -> bool:
     fault = _illegal(level, path)
     if not row.tell("solution_legal", fault is None, fault or ""):
         return False
+    _tell_length(row, values, level, path)
+    if isinstance(shortest, SokobanSolution):
+        pushes = sum(here[2:] != there[2:] for here, there in itertools.pairwise(path))
+        few = pushes == shortest.fewest_pushes
+        row.tell("pushes_fewest", few, f"{pushes} pushes, though {shortest.fewest_pushes} are enough")
+    return True
+
+
+def _tell_length(row: _Row, values: Mapping[str, Any], level: Level, path: list[Place]) -> None:
+    """Whether the solution is as short as the shortest path; over roads that is no question of their number."""
+    steps, shortest = len(path) - 1, level.solve()
+    if isinstance(level, GraphLevel):
+        length, least = (level.length_of(some) for some in (path, shortest.path))
+        row.tell(
+            "solution_shortest",
+            steps == values["steps"] and length <= least + _SAME_LENGTH,
+            f"the solution is {length:.2f} long and has {steps} moves, the row says {values['steps']}, the shortest "
+            f"path is {least:.2f} long",
+        )
+        return
     row.tell(
         "solution_shortest",
-        len(path) - 1 == shortest.steps == values["steps"],
-        f"the solution has {len(path) - 1} moves, the row says {values['steps']}, the shortest path {shortest.steps}",
+        steps == shortest.steps == values["steps"],
+        f"the solution has {steps} moves, the row says {values['steps']}, the shortest path {shortest.steps}",
     )
-    if isinstance(shortest, SokobanSolution):
-        few = shortest.pushes == shortest.fewest_pushes
-        row.tell("pushes_fewest", few, f"{shortest.pushes} pushes, though {shortest.fewest_pushes} are enough")
-    return True
 
 
 def _places(solution: Sequence[Sequence[int]] | None, length: int) -> list[Place]:
@@ -240,7 +260,8 @@ def _fault_of_foreign(values: Mapping[str, Any], points: NDArray[np.float64], vi
     (verdict,) = verify([video], [task])
     if verdict.error is not None:
         return f"the video cannot be verified: {verdict.error}"
-    if not verdict.em:
+    # Whether it is as short as can be is asked of the solution, which the video must follow.
+    if not verdict.sr:
         kinds = dict.fromkeys(f"{found.kind} in frame {found.frame}" for found in verdict.violations)
         return f"the video is no solution: {', '.join(list(kinds)[:3]) or f'the player ends at {verdict.end}'}"
     away = np.linalg.norm(verdict.track - points, axis=1) * task.level.canvas

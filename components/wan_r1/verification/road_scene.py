@@ -15,8 +15,11 @@ from wan_r1.tasks.road_family import RoadFamily, RoadLevel, window_side
 from wan_r1.tasks.roads import Regions, sample_line
 from wan_r1.tasks.textures import TEXTURES
 from wan_r1.verification.appearance import Appearance, SceneError, learn_appearance
-from wan_r1.verification.scene import reading_size, reduce_frames
+from wan_r1.verification.scene import PIXELS_PER_CELL, reading_size, reduce_frames
 
+_SPRITE_PIXELS = 12
+"""Pixels a cell at which looks that are not ours are read: a sprite that is .64 cells wide has details, which at
+`PIXELS_PER_CELL` become too few pixels to match between two of them."""
 SPACING = 1 / 8
 """Distance of the samples of a road, in cells."""
 _TILE = 1.0
@@ -29,8 +32,11 @@ COVERED = 0.98
 """Where less of the player than this is visible it counts as partly covered."""
 _AROUND = 1.0
 """The player is looked for in parts at samples within this many cells of one where it is partly covered."""
-_REACH = 0.36
-"""Distance from the start within which the given image may show the player, in cells, and half a pixel more."""
+_REACH = 0.06
+"""How far beyond its radius the player may reach in the given image, in cells, and half a pixel more."""
+_BESIDE_WAY = 0.35
+"""Samples of other roads so close to the recorded way, in cells, count to it: where roads fork, tracks are not so exact
+that they tell one from the other."""
 _SAME_DRAWING = 1.0
 """Largest mean difference, in levels, of the given image from our own drawing of the level, for that to be used."""
 HIDDEN = 0.3
@@ -54,7 +60,9 @@ class RoadScene(Appearance):
         along: float32 [M, 2], length from each sample to either end of its road.
         ends: int [roads, 2], the places it joins.
         to_goal: float32 [M], length of the shortest way from each sample to the goal.
-        length: of the shortest way from the start.
+        to_goal_on_way: float32 [M], what is left of the level's recorded way (`GraphLevel.way`) from each sample on it;
+            infinite elsewhere. The same as `to_goal` where there is none.
+        length: of the shortest way from the start, or of the recorded one.
         visible: float32 [M], share of the player that can be seen at each sample.
         veiled: int [V], samples where a part of the player is covered, and those around them.
         veils: float32 [V, side, side], how much of each pixel can be seen there.
@@ -75,6 +83,7 @@ class RoadScene(Appearance):
     along: np.ndarray
     ends: np.ndarray
     to_goal: np.ndarray
+    to_goal_on_way: np.ndarray
     length: float
     visible: np.ndarray
     veiled: np.ndarray
@@ -115,16 +124,17 @@ def get_road_scene(level: RoadLevel, first_frame: np.ndarray, texture: str) -> R
 def _make_scene(level: RoadLevel, first_frame: np.ndarray, texture: str) -> RoadScene:
     family = get_family(level.family)
     assert isinstance(family, RoadFamily)
-    side = reading_size(first_frame.shape[0], level.canvas)
+    side = reading_size(first_frame.shape[0], level.canvas, PIXELS_PER_CELL if texture in TEXTURES else _SPRITE_PIXELS)
     cell = side / level.canvas
     image = reduce_frames(first_frame[None], side)[0].astype(np.float32)
     regions = family.regions(level, side)
     x, y = (value * side for value in level.center(level.start))
     drawn = None
-    if texture in TEXTURES and first_frame.shape[0] % level.canvas == 0:
+    if texture in TEXTURES and isinstance(level, family.level_type) and first_frame.shape[0] % level.canvas == 0:
         frames = family.render(level, TEXTURES[texture], None, first_frame.shape[0])
         drawn = reduce_frames(frames, side)[0].astype(np.float32)
-    background, floor = _without_player(image, drawn, regions, (x, y), cell)
+    reach = (level.player_diameter / 2 + _REACH) * cell + 0.5
+    background, floor = _without_player(image, drawn, regions, (x, y), reach, cell)
     looks = learn_appearance(
         image,
         background,
@@ -177,25 +187,44 @@ def _roads(level: RoadLevel) -> dict:
     for place in places:
         for other, length in graph.distances(place).items():
             between[number[place], number[other]] = length
+    points = np.concatenate(samples).astype(np.float32)
+    shortest = np.concatenate(to_goal).astype(np.float32)
+    on_way, length = _left_of_way(level, points) if level.way else (shortest, from_goal[level.start])
     return {
         "places": places,
         "points": np.array(list(graph.points.values())),
         "start": number[level.start],
         "goal": number[level.goal],
         "between": between,
-        "samples": np.concatenate(samples).astype(np.float32),
+        "samples": points,
         "road_of": np.concatenate(road_of),
         "along": np.concatenate(along).astype(np.float32),
         "ends": np.array([[number[a], number[b]] for a, b in graph.roads]),
-        "to_goal": np.concatenate(to_goal).astype(np.float32),
-        "length": from_goal[level.start],
+        "to_goal": shortest,
+        "to_goal_on_way": on_way,
+        "length": length,
     }
 
 
+def _left_of_way(level: RoadLevel, samples: np.ndarray) -> tuple[np.ndarray, float]:
+    """What is left of the recorded way from each sample on it or close to it (see `RoadScene`), and its length."""
+    line = sample_line(level.graph.line(level.way), SPACING)
+    passed = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
+    away = np.hypot(*(samples[:, None] - line[None]).transpose(2, 0, 1))
+    left = np.where(away.min(1) <= _BESIDE_WAY, (passed[-1] - passed)[away.argmin(1)], np.inf)
+    return left.astype(np.float32), float(passed[-1])
+
+
 def _without_player(
-    image: np.ndarray, drawn: np.ndarray | None, regions: Regions, centre: tuple[float, float], cell: float
+    image: np.ndarray,
+    drawn: np.ndarray | None,
+    regions: Regions,
+    centre: tuple[float, float],
+    reach: float,
+    cell: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The given image [H, W, 3] without its player, and the mean colour of what the player covers.
+    """The given image [H, W, 3] without its player, which is within ``reach`` pixels of a point, and the mean colour of
+    what the player covers.
 
     What the player covers is taken from our own drawing of the level, if the image shows that elsewhere. Else each
     pixel takes the median of the same place of other cells in the same region or in regions of the same kind (surfaces
@@ -204,7 +233,7 @@ def _without_player(
     side = image.shape[0]
     rows, columns = np.mgrid[:side, :side] + 0.5
     away = np.hypot(columns - centre[0], rows - centre[1])
-    covered = away < _REACH * cell + 0.5
+    covered = away < reach
     result = image.copy()
     if drawn is not None and np.abs(drawn - image)[~covered].mean() < _SAME_DRAWING:
         result[covered] = drawn[covered]
@@ -214,7 +243,8 @@ def _without_player(
     step = round(cell)
     unknown = covered.copy()
     for row, column in np.argwhere(covered & (regions.labels >= 0)):
-        alike = np.s_[row % step :: step, column % step :: step] if step == cell else np.s_[:, :]
+        every = np.s_[:, :]
+        alike = np.s_[row % step :: step, column % step :: step] if step == cell and regions.repeats else every
         for what, where, fewest in (
             (regions.labels, alike, 2),
             (kinds, alike, 3),

@@ -55,6 +55,8 @@ def follow_roads(position: np.ndarray, scene: RoadScene, speed: float, rules: St
     nearest = np.full(frames, scene.start)
     here = int(_distances(scene.points[scene.start][None], scene.samples)[0].argmin())
     places, before, on_road = [(scene.start, 0)], 0, True
+    # As long as it keeps to the level's recorded way, what is left of that counts, else the shortest way from there.
+    on_way = True
     for f in np.flatnonzero(~np.isnan(position[:, 0])).tolist():
         nearest[f:] = to_places[f].argmin()
         close = away[f] <= rules.path_tolerance
@@ -72,9 +74,12 @@ def follow_roads(position: np.ndarray, scene: RoadScene, speed: float, rules: St
         places += [(place, f) for place in _passed(scene, here, there, ways[there]) if place != places[-1][0]]
         here, before = there, f
         for end, rest in zip(scene.ends[scene.road_of[here]], scene.along[here], strict=True):
-            if rest <= _CORE and end != places[-1][0]:
+            # On a road that is shorter than that, only the nearer end.
+            if rest <= _CORE and 2 * rest < scene.along[here].sum() and end != places[-1][0]:
                 places.append((int(end), f))
-        left[f:] = 0.0 if places[-1][0] == scene.goal else scene.to_goal[here]
+        on_way = on_way and bool(np.isfinite(scene.to_goal_on_way[here]))
+        to_goal = scene.to_goal_on_way if on_way else scene.to_goal
+        left[f:] = 0.0 if places[-1][0] == scene.goal else to_goal[here]
     extra, mistake = _retreats(left)
     return RoadWalk(places=tuple(places), off_path=off, nearest=nearest, left=left, extra=extra, mistake=mistake)
 

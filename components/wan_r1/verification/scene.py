@@ -64,9 +64,9 @@ class Scene(Appearance):
     steps: int
 
 
-def reading_size(side: int, canvas: int) -> int:
-    """Pixels per side at which frames of ``side`` pixels are read."""
-    return min(side, canvas * PIXELS_PER_CELL)
+def reading_size(side: int, canvas: int, cell: int = PIXELS_PER_CELL) -> int:
+    """Pixels per side at which frames of ``side`` pixels are read, at ``cell`` pixels a cell."""
+    return min(side, canvas * cell)
 
 
 def reduce_frames(frames: np.ndarray, side: int) -> np.ndarray:

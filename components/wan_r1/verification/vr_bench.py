@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from wan_r1.tasks.level import Place
+from wan_r1.tasks.roads import GraphLevel
 
 if TYPE_CHECKING:
     from wan_r1.tasks.dataset import Task
@@ -160,16 +161,22 @@ def grey_fidelity(video: np.ndarray, points: np.ndarray, task: Task, rules: Benc
     return float(np.mean(scores))
 
 
+def _side(task: Task) -> float:
+    """Side of the boxes around start and goal as a fraction of the frame's: a cell's, or what a level of roads says."""
+    level = task.level
+    return level.cell_size * (level.box_side if isinstance(level, GraphLevel) else 1.0)
+
+
 def _box(task: Task, place: Place) -> tuple[float, float, float, float]:
-    """The cell as (left, top, right, bottom), fractions of the frame."""
+    """The box as (left, top, right, bottom), fractions of the frame."""
     x, y = task.level.center(place)
-    half = task.level.cell_size / 2
+    half = _side(task) / 2
     return x - half, y - half, x + half, y + half
 
 
 def _pixel_box(task: Task, place: Place, height: int, width: int) -> tuple[int, int, int, int]:
     left, top, _, _ = _box(task, place)
-    size = task.level.cell_size
+    size = _side(task)
     x0, y0 = int(left * width + 1e-6), int(top * height + 1e-6)
     return x0, y0, min(width, x0 + max(1, int(size * width))), min(height, y0 + max(1, int(size * height)))
 

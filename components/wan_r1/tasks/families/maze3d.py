@@ -11,7 +11,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from wan_r1.tasks.draw_cubes import cube_regions, draw_ball, draw_cubes, visible_shares, visible_windows
 from wan_r1.tasks.level import Place
 from wan_r1.tasks.maze3d_level import ACROSS, UNIT, Cube, Ladder, Maze3DLevel, spot
+from wan_r1.tasks.perspective_level import VIEW, PerspectiveLevel
+from wan_r1.tasks.perspective_regions import perspective_regions
 from wan_r1.tasks.render import cell_pixels, moving_frames
 from wan_r1.tasks.road_family import RoadFamily, window_side
 from wan_r1.tasks.roads import Regions, RoadSolution
@@ -121,12 +123,30 @@ class Maze3D(RoadFamily[Maze3DLevel]):
         visible = self.visibility(level, points[: moving_frames(positions)], size)
         return draw_ball(background, points, texture.player, size // level.canvas, visible)
 
-    def regions(self, level: Maze3DLevel, size: int) -> Regions:
-        """What each pixel of a frame of the level shows."""
-        return cube_regions(level, size)
+    def from_state(self, state: Mapping[str, Any]) -> Any:
+        """The level that the ``state`` column describes: one of ours, or one in VR-Bench's perspective.
 
-    def visibility(self, level: Maze3DLevel, points: NDArray[np.float64], size: int) -> NDArray[np.float32]:
-        """How much of each pixel of the ball can be seen; see `RoadFamily.visibility`."""
+        Raises:
+            ValueError: if it describes none, or one of another family.
+        """
+        if state.get("view") != VIEW:
+            return super().from_state(state)
+        level = PerspectiveLevel.from_state(state)
+        if level.family != self.name:
+            raise ValueError(f"level state is of family {level.family!r}, not {self.name!r}")
+        return level
+
+    def regions(self, level: Maze3DLevel | PerspectiveLevel, size: int) -> Regions:
+        """What each pixel of a frame of the level shows."""
+        return perspective_regions(level, size) if isinstance(level, PerspectiveLevel) else cube_regions(level, size)
+
+    def visibility(
+        self, level: Maze3DLevel | PerspectiveLevel, points: NDArray[np.float64], size: int
+    ) -> NDArray[np.float32]:
+        """How much of each pixel of the ball can be seen; see `RoadFamily.visibility`. In VR-Bench all of it."""
+        if isinstance(level, PerspectiveLevel):
+            side = window_side(size / level.canvas)
+            return np.ones((len(points), side, side), np.float32)
         return visible_windows(level, points, size, window_side(cell_pixels(size, level.canvas)))
 
     def prompt(self, texture: Texture) -> str:
