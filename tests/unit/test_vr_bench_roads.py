@@ -97,7 +97,7 @@ def runs_beside(made: Example) -> np.ndarray:
 def other_colour(made: Example) -> np.ndarray:
     frames = made.draw(made.way[::4])
     half = len(frames) // 2
-    frames[half:] = made.draw(made.way[::4][half:], colour=(230, 40, 200))
+    frames[half:] = made.draw(made.way[::4][half:], colour=(20, 220, 60))
     return frames
 
 
