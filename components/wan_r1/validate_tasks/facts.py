@@ -21,7 +21,7 @@ from wan_r1.tasks.navigation_level import NavigationLevel
 from wan_r1.tasks.recorded_level import RecordedLevel
 from wan_r1.tasks.render import PLAYER_DIAMETER
 from wan_r1.tasks.roads import GraphLevel
-from wan_r1.tasks.sokoban import SokobanSolution
+from wan_r1.tasks.sokoban import SokobanLevel, SokobanSolution, place_cells
 from wan_r1.tasks.textures import FOREIGN, TEXTURES
 from wan_r1.tasks.video import MediaError, decode_image, decode_video
 from wan_r1.validate_tasks.navigation_facts import NAVIGATION_FACTS, poses_of, tell_navigation, tell_recorded
@@ -159,13 +159,20 @@ def _places(solution: Sequence[Sequence[int]] | None, length: int) -> list[Place
 
 def _illegal(level: Level, path: list[Place]) -> str | None:
     """What is wrong with a path, or ``None``."""
-    if len(path) < 2 or path[0] != level.start or path[-1] != level.goal:
+    if len(path) < 2 or path[0] != level.start or not _solves(level, path[-1]):
         ends = f"from {path[0]} to {path[-1]}" if path else "nowhere"
         return f"the solution goes {ends}, not from {level.start} to {level.goal}"
     for here, there in itertools.pairwise(path):
         if not level.open_between(here, there):
             return f"the step from {here} to {there} is not legal"
     return None
+
+
+def _solves(level: Level, place: Place) -> bool:
+    """Whether a place is the goal; of Sokoban's states each is that has the boxes on the targets."""
+    if isinstance(level, SokobanLevel):
+        return sorted(place_cells(place)[1:]) == sorted(level.targets)
+    return place == level.goal
 
 
 def _points(values: Mapping[str, Any]) -> NDArray[np.float64] | None:
