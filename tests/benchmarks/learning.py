@@ -253,7 +253,8 @@ def _train(
     )
     grpo = GrpoTrainer(config=config, model=model, prompts=prompts, validation=validation[:8], prefix=str(work / name))
     videos = config.prompts_per_iteration * config.group_size
-    grpo.run(lambda step, result: run.watch(grpo, videos, step, result))
+    # A warm-up rolls nothing out.
+    grpo.run(lambda step, result: run.watch(grpo, videos, max(0, step - config.warmup_iterations), result))
 
 
 def _sft(model: VideoModel, train: list[Task], validation: list[Task], prefix: Path, **changes: Any) -> SftTrainer:
