@@ -157,6 +157,7 @@ def _grpo_log(path: Path, model: str, gain: float, judge: bool = False) -> Path:
             "kl": 0.02 * share,
             "seconds_rollout": 0.6,
             "seconds_update": 0.8 + wave,
+            "grad_norm": 0.3 + wave,
             "core_seconds": iteration * 2.0,
         }
         if judge:

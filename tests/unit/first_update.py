@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tiny_training import BRIGHT, grpo, sft
+from tiny_training import BRIGHT, DARK, grpo, sft
 
+from wan_r1.train_grpo import stitching
 from wan_r1.training.sharding import held
 from wan_r1.video_model.weights import whole
 
@@ -35,6 +36,17 @@ KINDS = {
             "replay_batch": 3,
             "demonstration_batch": 3,
             "curriculum_floor": 0.5,
+        },
+    ),
+    "stitched": (
+        grpo,
+        {
+            "objective": "forward_grpo",
+            "iterations": 1,
+            "replay_batch": 3,
+            "stitches": 2,
+            "reward": DARK,
+            "micro_batch": 2,
         },
     ),
     "flow_grpo_lora": (
@@ -76,7 +88,10 @@ def _train(folder: Path, output: Path, data_parallel: str, kind: str) -> None:
     make, changes = (KINDS | CHAINS | LONG)[kind]
     common = {"learning_rate": 1e-4, "data_parallel": data_parallel, **({} if make is sft else COMMON)}
     model = "experts" if kind.startswith("experts") else "tiny"
-    trainer = make(folder / model, output / kind.split(":")[0], **common, **changes)
+    trainer = make(folder / model, output / kind.split(":")[0], **(common | changes))
+    if changes.get("stitches"):
+        # An untrained policy makes no right move that could be gone on from.
+        stitching.last_right_move = lambda task, verdict: (1, 3)
     if changes.get("demonstration_batch"):
         known = trainer.prompts.tasks[: trainer.prompts.demonstrated]
         trainer.prompts.demonstrations = trainer.model.encode_videos(np.stack([task.video for task in known]))

@@ -66,6 +66,20 @@ def test_first_and_last_are_means_of_the_window(tmp_path):
     assert row["window"] == 3, "first and last never share an iteration"
 
 
+def test_an_arm_that_never_changed_the_model_says_so(tmp_path):
+    """A row like the starting policy's must not pass for a finding about its reward."""
+    rows = [{"iteration": n + 1, "reward": 0.5, "em": 0.3, "seconds_update": 0.1} for n in range(4)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "still.parquet")
+    pq.write_table(pa.Table.from_pylist([{**row, "grad_norm": 0.2} for row in rows]), tmp_path / "moved.parquet")
+    logs = [read_log(tmp_path / f"{name}.parquet") for name in ("still", "moved")]
+    still, moved = build_rows(logs, [_evaluation("grpo:judge", 1, 4), _evaluation("grpo", 1, 4)], window=2)
+    assert (still["updates"], moved["updates"]) == (0, 4)
+    assert "Trained on judge: no iteration changed the model" in comparison_findings([still, moved])
+    assert comparison_findings([moved]).count("<li>") == 1 and "no iteration" not in comparison_findings([moved])
+    unknown = read_log(_log(tmp_path / "other.parquet", [0.1, 0.2], [0.1, 0.2]))
+    assert build_rows([unknown], [_evaluation("grpo", 1, 4)], window=1)[0]["updates"] is None
+
+
 def test_the_judges_failure_is_said_in_words_and_drawn(made):
     arms = read_table(made.comparison, COMPARISON_SCHEMA).to_pylist()
     text = comparison_findings(arms)

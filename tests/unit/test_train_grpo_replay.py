@@ -9,6 +9,7 @@ from tiny_training import EASY, grpo, tasks
 
 from wan_r1.train_grpo.replay import Replay
 from wan_r1.train_grpo.rollouts import Prompts
+from wan_r1.train_grpo.stage import updates, why_unchanged
 from wan_r1.training.views import view_of
 from wan_r1.verification import verify
 from wan_r1.video_model.tiny import tiny_pipeline
@@ -166,6 +167,21 @@ def test_successes_are_remembered_by_several_views_with_images_of_their_own(fold
     again.run()
     for level, video in replay.videos.items():
         torch.testing.assert_close(again.replay.videos[level], video)
+
+
+def test_a_run_that_never_learned_says_why(folder, tmp_path):
+    settings = {"objective": "forward_grpo", "iterations": 2}
+    waits = grpo(folder, tmp_path / "waits", **settings, reward=EASY, replay_batch=2, replay_levels=50)
+    waits.run()
+    assert updates(waits.state.log) == 0
+    expected = f"found on {len(waits.replay)} levels, and grpo_replay_levels=50 of them are waited for"
+    assert expected in why_unchanged(waits.config, waits.state.log) and len(waits.replay) > 0
+    equal = grpo(folder, tmp_path / "equal", **settings, least_std=10.0)
+    equal.run()
+    assert updates(equal.state.log) == 0 and "grpo_least_std=10.0" in why_unchanged(equal.config, equal.state.log)
+    learns = grpo(folder, tmp_path / "learns", **settings, reward=EASY, least_std=0.0)
+    learns.run()
+    assert updates(learns.state.log) == 2
 
 
 def test_a_failure_is_not_replayed(folder, tmp_path):

@@ -90,9 +90,12 @@ def test_two_processes_take_the_update_of_one(alone, together, kind, data_parall
     assert largest > 1e-5, "there was no gradient; nothing was tested"
     for mine, theirs in zip(told["log"], told_by_two["log"], strict=True):
         assert mine.keys() == theirs.keys()
-        for name in ("reward", "em", "grad_norm", "zero_std_groups", "replay_levels"):
+        names = ("reward", "em", "grad_norm", "zero_std_groups", "replay_levels")
+        for name in (*names, "stitching_tried", "stitching_solved", "stitching_videos"):
             if name in mine:
                 assert theirs[name] == pytest.approx(mine[name], rel=1e-4, abs=1e-6), name
+        if kind == "stitched":
+            assert 0 < mine["stitching_solved"] < mine["stitching_tried"] < 1, "some groups each way"
 
 
 @pytest.mark.parametrize("kind", KINDS)

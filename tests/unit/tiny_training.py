@@ -18,6 +18,7 @@ from wan_r1.video_model.tiny import PROMPT_TOKENS
 
 EASY = f"{__name__}:half_are_good"
 BRIGHT = f"{__name__}:brightness"
+DARK = f"{__name__}:darkness"
 
 
 def half_are_good(inputs):
@@ -29,6 +30,13 @@ def brightness(inputs):
     """A reward that every video gets most of, the brighter the more: 0.9 to 1."""
     mean = inputs.videos.reshape(len(inputs.videos), -1).mean(1)
     return RewardOutput(reward=(0.9 + 0.1 * mean / 255).astype(np.float32), components={})
+
+
+def darkness(inputs):
+    """A reward that is a success (0.9) for dark videos alone, of which an untrained policy makes some."""
+    mean = inputs.videos.reshape(len(inputs.videos), -1).mean(1)
+    reward = 0.9 + 2 * (0.741 - mean / 255)
+    return RewardOutput(reward=reward.clip(0, 1).astype(np.float32), components={})
 
 
 def video_model(folder):

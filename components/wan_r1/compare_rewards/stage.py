@@ -138,6 +138,8 @@ def _training(log: TrainingLog, window: int) -> dict[str, Any]:
     window = max(1, min(window, log.rows // 2))
     row: dict[str, Any] = {
         "iterations": log.rows,
+        # A run without a single update has no column of gradients.
+        "updates": sum(map(math.isfinite, log.column("grad_norm"))) if log.has("seconds_update") else None,
         "core_seconds": log.last("core_seconds"),
         "window": window,
     }

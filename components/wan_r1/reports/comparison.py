@@ -11,7 +11,7 @@ import pyarrow as pa
 from wan_r1.reports.html import Html, bullet_list, percent, percent_interval, show, table
 from wan_r1.reports.plots import LinePlot, Series, moving_average
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 
 
 def _field(name: str, kind: pa.DataType, doc: str, nullable: bool = False) -> pa.Field:
@@ -48,6 +48,7 @@ COMPARISON_SCHEMA = pa.schema(
         _field("model", pa.string(), "grpo:<reward>, grpo:<field>=<value>,..., or a model that was only evaluated"),
         _field("reward", pa.string(), "reward that was trained on; null for a model without an arm", nullable=True),
         _field("iterations", pa.int64(), "iterations of the arm", nullable=True),
+        _field("updates", pa.int64(), "iterations that changed the model; 0 leaves the starting policy", nullable=True),
         _field("core_seconds", pa.float64(), "CPU seconds of training", nullable=True),
         _field("window", pa.int64(), "iterations that first and last values are means of", nullable=True),
         _field("training_reward_first", _RATE, "what was trained on, at the start", nullable=True),
@@ -153,6 +154,11 @@ def comparison_findings(arms: Sequence[Mapping[str, Any]]) -> Html:
     """What the numbers of each arm say, in a sentence each."""
     sentences = []
     for arm in arms:
+        if arm["updates"] == 0:
+            sentences.append(
+                f"{_trained(arm)}: no iteration changed the model, so that its row is the starting policy's."
+            )
+            continue
         if arm["training_reward_first"] is None or arm["em_first"] is None:
             continue
         reward, em = (arm[f"{key}_last"] - arm[f"{key}_first"] for key in ("training_reward", "em"))

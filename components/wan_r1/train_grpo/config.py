@@ -88,6 +88,9 @@ class TrainGrpoConfig(PlacedConfig):
     0 replays none."""
     replay_levels: int = 0
     """forward_grpo: levels with a success before the first optimizer step; until then iterations only roll out."""
+    stitches: int = 0
+    """forward_grpo: rounds in which the policy goes on from the last right move of a group that has no success; joined
+    videos that are successes are replayed (`wan_r1.train_grpo.stitching`); 0 makes none."""
     demonstration_batch: int = 0
     """forward_grpo: demonstrations that join each optimizer step (as pretraining data in InstructGPT's PPO-ptx)."""
     warmup_share: float = 0.0
@@ -152,12 +155,17 @@ class TrainGrpoConfig(PlacedConfig):
         for field in ("kl_beta", "anchor", "least_std"):
             self.require(field, getattr(self, field) >= 0, "a number from 0")
         self.require("ema_decay", 0 <= self.ema_decay < 1, "a number from 0 up to but not including 1")
-        for field in ("replay_batch", "replay_levels", "demonstration_batch"):
+        for field in ("replay_batch", "replay_levels", "stitches", "demonstration_batch"):
             self.require(field, getattr(self, field) >= 0, "a whole number from 0")
         self.require(
             "replay_levels",
             self.replay_levels == 0 or self.replay_batch > 0,
             "0 without grpo_replay_batch: nothing is kept that could be counted",
+        )
+        self.require(
+            "stitches",
+            self.stitches == 0 or (self.replay_batch > 0 and self.objective == "forward_grpo"),
+            "0 without grpo_objective=forward_grpo and a grpo_replay_batch: nothing would learn from them",
         )
         self.require(
             "warmup_share",

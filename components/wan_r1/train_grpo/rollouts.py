@@ -171,6 +171,7 @@ class Rollout:
         transitions: stochastic steps, empty for an ODE rollout.
         stochastic_steps: how many of them each video took.
         levels: index in `Prompts` of each group's level, `[prompts]`.
+        videos: decoded, uint8 `[prompts * group, frames, height, width, 3]`.
         tasks: level of each video.
         verdicts: what was verified of each video.
         rewards: `[prompts, group]`.
@@ -184,6 +185,7 @@ class Rollout:
     transitions: list[Transition]
     stochastic_steps: int
     levels: np.ndarray
+    videos: np.ndarray
     tasks: list[Task]
     verdicts: list[Verdict]
     rewards: np.ndarray
@@ -251,6 +253,7 @@ def roll_out(
         transitions=joined,
         stochastic_steps=sum(len(transition.rows) for transition in joined) // len(tasks),
         levels=chosen,
+        videos=inputs.videos,
         tasks=tasks,
         verdicts=found,
         rewards=output.reward.reshape(len(chosen), group_size),

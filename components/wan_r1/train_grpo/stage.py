@@ -98,6 +98,7 @@ def run(
             "reward_name": config.reward,
             "objective": config.objective,
             "iterations": iterations,
+            "updates": updates(log),
             "core_seconds_trained": trained,
             "checkpoint_uri": uri,
             "config_hash": config.hash,
@@ -107,6 +108,9 @@ def run(
             **_ends(log, "em"),
             **_ends(log, "em_harder"),
         }
+        if not summary["updates"]:
+            summary["warning"] = why_unchanged(config, log)
+            print(f"{config.STAGE}  WARNING: {summary['warning']}", flush=True)
         if trainer.stopped:
             summary["stopped"] = trainer.stopped
         if judge is not None:
@@ -132,6 +136,26 @@ def run(
     return summary
 
 
+def updates(log: list[dict]) -> int:
+    """Iterations that changed the model."""
+    return sum("grad_norm" in entry for entry in log)
+
+
+def why_unchanged(config: TrainGrpoConfig, log: list[dict]) -> str:
+    """Why no iteration made an optimizer step, and what to change, in a sentence each."""
+    unchanged = "no iteration changed the model, which is the starting policy still: "
+    found = log[-1].get("replay_levels", 0.0) if log else 0.0
+    if config.replay_levels > found:
+        return (
+            f"{unchanged}successes were found on {found:.0f} levels, and grpo_replay_levels={config.replay_levels} of "
+            "them are waited for; lower it (0 learns from the first iteration on), or raise grpo_iterations"
+        )
+    return (
+        f"{unchanged}the rewards of each group were equal within grpo_least_std={config.least_std}; raise "
+        "grpo_group_size, or start from a policy that solves some levels and fails others"
+    )
+
+
 def _ends(log: list[dict], name: str, span: int = 10) -> dict[str, float]:
     """Means of a logged value over the first and the last iterations."""
     values = [entry[name] for entry in log if name in entry]
@@ -152,6 +176,7 @@ def _plots(log: list[dict]) -> tuple:
         ("Ratio", "probability ratio", ("ratio_mean", "ratio_first")),
         ("Clipped", "share of videos", ("clip_fraction",)),
         ("Distance to the starting policy", "KL or velocity error", ("kl", "anchor")),
+        ("Failed videos gone on from", "share of groups", ("stitching_tried", "stitching_solved")),
         ("Agreement of the judge", "share of videos", ("judge_agreement",)),
         (
             "Seconds per iteration",

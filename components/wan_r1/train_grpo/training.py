@@ -30,6 +30,7 @@ from wan_r1.train_grpo.forward_grpo import ForwardGrpo
 from wan_r1.train_grpo.minibatches import Batch, idle_on, minibatches
 from wan_r1.train_grpo.replay import Replay, successes_of, with_views
 from wan_r1.train_grpo.rollouts import Prompts, Rollout, roll_out
+from wan_r1.train_grpo.stitching import Stitched, stitch
 from wan_r1.training.backward import backward
 from wan_r1.training.compute import ComputeClock
 from wan_r1.training.eviction import Evicted, Eviction
@@ -39,7 +40,7 @@ from wan_r1.training.sharding import shard
 from wan_r1.training.state import TrainingDiverged, TrainingState, resume_state, save_state
 from wan_r1.training.validation import Validation, validate
 from wan_r1.video_model.lora import ensure_lora
-from wan_r1.video_model.sampling import Transition
+from wan_r1.video_model.sampling import Transition, ode_sample
 from wan_r1.video_model.schedule import sigma_grid
 from wan_r1.video_model.wan import Condition, VideoModel
 from wan_r1.video_model.weights import copy_weights, move_towards, trainable, using
@@ -166,14 +167,15 @@ class GrpoTrainer:
     ) -> dict[str, float]:
         """One iteration with its bookkeeping and, when it is due, its validation; returns what is logged."""
         config, state = self.config, self.state
-        rollout = None
+        rollout, stitched = None, None
         with compute.running():
             chosen, generator = self.draw_prompts()
             if state.step >= config.warmup_iterations:
                 rollout = self.roll_out(chosen, generator)
+                stitched = self.stitch(rollout, generator) if config.stitches else None
         with eviction.deferred():
             with compute.running():
-                entry = self.warm_up(generator) if rollout is None else self.learn(rollout, generator)
+                entry = self.warm_up(generator) if rollout is None else self.learn(rollout, generator, stitched)
             state.step += 1
             state.core_seconds = self.processes.total(compute.seconds)
             entry |= {"iteration": state.step, "core_seconds": state.core_seconds}
@@ -248,7 +250,30 @@ class GrpoTrainer:
         entry = self._update(steps, [])
         return self.processes.means(entry | {"seconds_update": time.perf_counter() - begin})
 
-    def learn(self, rollout: Rollout, generator: torch.Generator) -> dict[str, float]:
+    def stitch(self, rollout: Rollout, generator: torch.Generator) -> Stitched:
+        """Go on from where this process's groups fail; every process draws the noise of all."""
+        config, model = self.config, self.model
+        groups, latent = self.processes.share(config.prompts_per_iteration), rollout.latents.shape[1:]
+        noise = torch.randn(config.stitches, config.prompts_per_iteration, *latent, generator=generator)[:, groups]
+
+        def sampler(noise: torch.Tensor, condition: Condition) -> torch.Tensor:
+            with self.accelerator.autocast():
+                return ode_sample(model, noise, condition, self.grid)
+
+        with using(model.transformer, self.objective.sampling_weights):
+            return stitch(
+                model,
+                self.prompts,
+                rollout,
+                noise=noise,
+                sampler=sampler,
+                reward=self.reward,
+                processes=self.processes,
+                judge=self.judge,
+                chunk=config.micro_batch,
+            )
+
+    def learn(self, rollout: Rollout, generator: torch.Generator, stitched: Stitched | None = None) -> dict[str, float]:
         """The updates of one rollout; returns what is logged, over all processes."""
         config, begin = self.config, time.perf_counter()
         advantages = group_advantages(
@@ -262,12 +287,16 @@ class GrpoTrainer:
         if config.curriculum_floor < 1:
             outcomes = [(kind_of(task), float(v.em)) for task, v in zip(rollout.tasks, rollout.verdicts, strict=True)]
             self.curriculum.learn(self.processes.everyones(outcomes))
+        if stitched is not None:
+            numbers = {"tried": stitched.tried, "solved": len(stitched.successes), "videos": stitched.sampled}
+            entry |= {f"stitching_{name}": number / len(rollout.levels) for name, number in numbers.items()}
         least = 0
         learning = bool(advantages.mixed.any())
         if isinstance(self.objective, ForwardGrpo):
             if config.replay_batch:
                 seeds = (config.seed, config.STAGE, self.state.step)
-                successes = with_views(successes_of(rollout), config.views, self.model, self.prompts, *seeds)
+                found = successes_of(rollout) + (stitched.successes if stitched else [])
+                successes = with_views(found, config.views, self.model, self.prompts, *seeds)
                 self.replay.keep(self.processes.everyones(successes))
                 entry["replay_levels"] = float(len(self.replay))
             # Fewer successes than `replay_levels` would be learned by heart: until then, only look for more.
