@@ -40,7 +40,6 @@ from wan_r1.train_grpo.training import GrpoTrainer
 from wan_r1.train_sft.config import TrainSftConfig
 from wan_r1.train_sft.training import Demonstrations, SftTrainer
 from wan_r1.training.inputs import levels
-from wan_r1.training.validation import Validation
 from wan_r1.verification import verify
 from wan_r1.video_model.cores import use_cores
 from wan_r1.video_model.loading import load_pipeline_folder
@@ -60,6 +59,7 @@ SDE: dict[str, Any] = {
     "harder_share": 0.5,
     "replay_batch": 0,
     "replay_levels": 0,
+    "stitches": 0,
     "demonstration_batch": 0,
     "warmup_share": 0.0,
     "length_balance": 0.0,
@@ -71,10 +71,17 @@ ALGORITHMS: dict[str, dict[str, Any] | None] = {
     "sft_continued": None,
     "forward_grpo": {},
     "forward_grpo_alone": {"warmup_share": 0.0, "demonstration_batch": 0, "harder_share": 0.5},
+    "without_stitching": {"stitches": 0},
     "without_warmup": {"warmup_share": 0.0},
     "without_views": {"views": 1},
     "without_balance": {"length_balance": 0.0, "curriculum_floor": 1.0},
-    "without_all": {"warmup_share": 0.0, "views": 1, "length_balance": 0.0, "curriculum_floor": 1.0},
+    "without_all": {
+        "stitches": 0,
+        "warmup_share": 0.0,
+        "views": 1,
+        "length_balance": 0.0,
+        "curriculum_floor": 1.0,
+    },
     "flow_grpo": SDE,
     "dance_grpo": {**SDE, "sde_kind": "dance_grpo"},
     "cps": {**SDE, "sde_kind": "cps"},
@@ -132,12 +139,12 @@ class Run:
             print(f"learning  {self.name} seed {self.seed}  {core_seconds:.0f} core s  {row['split']} {row['family']}  "
                   f"em {row['em']:.3f}  mf {row['mf']:.4f}", flush=True)  # fmt: skip
 
-    def watch(self, trainer: GrpoTrainer | SftTrainer, videos: int, step: int, result: Validation) -> None:
-        """Evaluate if the next mark is reached; raises `Spent` after the last."""
+    def watch(self, trainer: GrpoTrainer | SftTrainer, videos: float) -> None:
+        """Evaluate if the next mark is reached, after so many videos; raises `Spent` after the last."""
         spent = trainer.state.core_seconds
         if spent >= self.marks[0]:
             self.marks = [mark for mark in self.marks if mark > spent]
-            self.evaluate(trainer.model, trainer.state.ema, spent, step * videos)
+            self.evaluate(trainer.model, trainer.state.ema, spent, round(videos))
             torch.save(trainer.state.ema, f"{trainer.prefix}-{round(spent)}.pt")
         if not self.marks:
             raise Spent
@@ -232,7 +239,7 @@ def _train(
         # As the pipeline's SFT continued: no target, families alike. Validation only calls us.
         often = {**CONTINUED, "target_em": 1.0, "steps": 10**6, "validate_every": 20, "checkpoint_every": 10**6}
         trainer = _sft(model, train, validation[:8], work / name, seed=seed + 1000, threads=threads, **often)
-        trainer.run(lambda step, result: run.watch(trainer, trainer.config.batch_size, step, result))
+        trainer.run(lambda step, _: run.watch(trainer, step * trainer.config.batch_size))
         return
     often = {
         "iterations": LONG,
@@ -253,9 +260,14 @@ def _train(
         seed=seed,
     )
     grpo = GrpoTrainer(config=config, model=model, prompts=prompts, validation=validation[:8], prefix=str(work / name))
-    videos = config.prompts_per_iteration * config.group_size
-    # A warm-up rolls nothing out.
-    grpo.run(lambda step, result: run.watch(grpo, videos, max(0, step - config.warmup_iterations), result))
+    grpo.run(lambda step, _: run.watch(grpo, _sampled(grpo)))
+
+
+def _sampled(trainer: GrpoTrainer) -> float:
+    """Videos that a policy has sampled so far: a warm-up samples none, stitching some more than the groups."""
+    groups, size = trainer.config.prompts_per_iteration, trainer.config.group_size
+    rollouts = [entry for entry in trainer.state.log if "reward" in entry]
+    return sum(groups * (size + entry.get("stitching_videos", 0.0)) for entry in rollouts)
 
 
 def _sft(model: VideoModel, train: list[Task], validation: list[Task], prefix: Path, **changes: Any) -> SftTrainer:

@@ -251,7 +251,7 @@ def test_groups_may_differ_in_their_stochastic_step_and_share_their_first_noise(
     trainer = grpo(folder, tmp_path, prompts_per_iteration=4, reward=BRIGHT, least_std=1e-7, **settings)
     kept = []
     learn = trainer.learn
-    trainer.learn = lambda rollout, generator: kept.append(rollout) or learn(rollout, generator)
+    trainer.learn = lambda rollout, generator, stitched: kept.append(rollout) or learn(rollout, generator)
     trainer.run()
     (rollout,) = kept
     assert rollout.stochastic_steps == 1 and len(rollout.transitions) == 2, "seed 0 draws both steps"
