@@ -93,7 +93,7 @@ ALGORITHMS: dict[str, dict[str, Any] | None] = {
 recipe, `forward_grpo_alone` the same without demonstrations and with half of its prompts from the levels that SFT saw;
 those named `without_` lack a part of it."""
 
-LONG, WARMUP = 10_000, 80
+LONG, WARMUP = 10_000, 32
 """Iterations that no run comes to the end of, and those of them that a run with demonstrations warms up for."""
 
 EVALUATION_STEPS = 2
