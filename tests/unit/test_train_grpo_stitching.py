@@ -204,8 +204,10 @@ def test_the_noise_of_a_run_without_stitching_is_what_it_was(folder, tmp_path):
     assert torch.equal(torch.randn(3, generator=generator), torch.randn(3, generator=again))
 
 
-def test_stitching_needs_a_replay():
+def test_stitching_needs_a_replay_and_the_other_objective_leaves_it(folder, tmp_path):
     with pytest.raises(ConfigError, match=r"grpo_stitches.*grpo_replay_batch"):
         TrainGrpoConfig(stitches=1, objective="forward_grpo").validate()
-    with pytest.raises(ConfigError, match=r"grpo_stitches.*grpo_objective"):
-        TrainGrpoConfig(stitches=1, replay_batch=4).validate()
+    TrainGrpoConfig.from_preset("tiny", {"objective": "flow_grpo"}).validate()
+    trainer = grpo(folder, tmp_path, objective="flow_grpo", replay_batch=2, stitches=1, iterations=1)
+    trainer.run()
+    assert not any(name.startswith("stitching") for name in trainer.state.log[0])

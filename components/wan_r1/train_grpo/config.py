@@ -164,8 +164,8 @@ class TrainGrpoConfig(PlacedConfig):
         )
         self.require(
             "stitches",
-            self.stitches == 0 or (self.replay_batch > 0 and self.objective == "forward_grpo"),
-            "0 without grpo_objective=forward_grpo and a grpo_replay_batch: nothing would learn from them",
+            self.stitches == 0 or self.replay_batch > 0,
+            "0 without grpo_replay_batch: nothing would learn from them",
         )
         self.require(
             "warmup_share",

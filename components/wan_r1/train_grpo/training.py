@@ -172,7 +172,8 @@ class GrpoTrainer:
             chosen, generator = self.draw_prompts()
             if state.step >= config.warmup_iterations:
                 rollout = self.roll_out(chosen, generator)
-                stitched = self.stitch(rollout, generator) if config.stitches else None
+                if config.stitches and isinstance(self.objective, ForwardGrpo):
+                    stitched = self.stitch(rollout, generator)
         with eviction.deferred():
             with compute.running():
                 entry = self.warm_up(generator) if rollout is None else self.learn(rollout, generator, stitched)
