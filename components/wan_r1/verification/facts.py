@@ -49,7 +49,10 @@ def judge(measured: Measurements, rules: StrictRules) -> list[Verdict]:
     at_rest = rests(tracks.seen & (away <= rules.path_tolerance), rules)
     moved = np.any(tracks.seen & np.any(here != starts[:, None], axis=2), axis=1)
     states = states_of(tracks)
-    canvas = scenes[0].board.shape[0]
+    fidelity = measured.backgrounds.fidelity
+    mean, first = fidelity.mean(1).tolist(), fidelity[:, 0].tolist()
+    track = position / np.float32(scenes[0].board.shape[0])
+    seen, last = tracks.seen[:, -1].tolist(), here[:, -1].tolist()
     return [
         _verdict(
             scene=scenes[i],
@@ -57,12 +60,12 @@ def judge(measured: Measurements, rules: StrictRules) -> list[Verdict]:
             walk=walks[i],
             rests=bool(at_rest[i]),
             facts={
-                "mf": float(measured.backgrounds.fidelity[i].mean()),
-                "first_frame": float(measured.backgrounds.fidelity[i, 0]),
-                "track": position[i] / np.float32(canvas),
+                "mf": mean[i],
+                "first_frame": first[i],
+                "track": track[i],
                 "states": tuple(states[i].tolist()),
                 "moved": bool(moved[i]),
-                "end": on_board(here[i, -1].tolist(), scenes[i]) if tracks.seen[i, -1] else None,
+                "end": on_board(last[i], scenes[i]) if seen[i] else None,
             },
         )
         for i in range(n)
@@ -165,9 +168,10 @@ def walks_before(measured: Measurements, end_of_rules: np.ndarray) -> list[list[
     earlier = np.take_along_axis(walks.cell, np.maximum(before, 0)[..., None], axis=1)
     new = counted & ((before < 0) | (walks.cell != earlier).any(2))
     found: list[list[tuple[Cell, int]]] = [[] for _ in range(n)]
-    for i, point in np.argwhere(new).tolist():
-        row, column = walks.cell[i, point].tolist()
-        found[i].append(((row, column), -(-point // walks.stride)))
+    video, point = np.nonzero(new)
+    frame = -(-point // walks.stride)
+    for i, (row, column), entered in zip(video.tolist(), walks.cell[new].tolist(), frame.tolist(), strict=True):
+        found[i].append(((row, column), entered))
     return found
 
 

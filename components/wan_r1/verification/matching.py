@@ -17,6 +17,10 @@ import scipy.fft
 from wan_r1.verification.appearance import MOST_BLUR, Appearance
 from wan_r1.verification.verdict import StrictRules
 
+_PARTS = ("background", "look", "shape", "energy")
+"""What of a scene frames are correlated with."""
+_PLANES = 5
+"""Planes a frame that are transformed: three of colour, one of these times the background's, one of their squares."""
 _TOGETHER = 80_000
 """Pixels (all frames) that are transformed at a time: more does not fit in a core's own cache."""
 _LARGE = 96
@@ -48,54 +52,67 @@ def match_players(
     leak = np.stack([s.leak for s in scenes])
     blur = difference.reshape(n, frames, -1) @ leak[which].reshape(n, -1, 1)
     blur = (blur[..., 0] / np.maximum((leak**2).sum((1, 2, 3)), 1)[which, None]).clip(0, MOST_BLUR)
-    sharp = leak[which][:, None] * -blur[..., None, None, None]
-    sharp += difference
+    blur = -blur[..., None, None, None]
+    opacity, gain = np.zeros((2, n, frames, height, width), np.float32)
     if min(height, width) < _LARGE or height % _BLOCK or width % _BLOCK:
-        background, look, shape, energy = (
-            np.stack([getattr(s, name) for s in scenes])[which][:, None]
-            for name in ("background", "look", "shape", "energy")
-        )
-        opacity, gain = np.empty((2, n, frames, height, width), np.float32)
+        parts = [np.stack([getattr(s, name) for s in scenes])[:, None] for name in _PARTS]
         size = max(1, _TOGETHER // (frames * height * width))
         for begin in range(0, n, size):
             part = slice(begin, begin + size)
-            found = _correlate(sharp[part], background[part], look[part], shape[part], energy[part], rules)
-            opacity[part], gain[part] = found
+            own = which[part]
+            planes = np.empty((len(own), frames, _PLANES, height, width), np.float32)
+            # The sharp difference is made where it is transformed, while that is in the cache.
+            np.multiply(leak[own][:, None], blur[part], out=planes[:, :, :3])
+            planes[:, :, :3] += difference[part]
+            _correlate(planes, *(values[own] for values in parts), rules, opacity[part], gain[part])
         return opacity, gain
-    opacity, gain = np.zeros((2, n, frames, height, width), np.float32)
+    sharp = leak[which][:, None] * blur
+    sharp += difference
     for i, scene in enumerate(which):
         _match_large(sharp[i], scenes[scene], rules, opacity[i], gain[i])
     return opacity, gain
 
 
+def _planes(sharp: np.ndarray) -> np.ndarray:
+    """Planes for `_correlate` [1, F, 5, H, W] of differences [F, 3, H, W], the last two not filled."""
+    frames, channels, *size = sharp.shape
+    planes = np.empty((1, frames, _PLANES, *size), np.float32)
+    planes[0, :, :channels] = sharp
+    return planes
+
+
 def _correlate(
-    sharp: np.ndarray,
+    planes: np.ndarray,
     background: np.ndarray,
     look: np.ndarray,
     shape: np.ndarray,
     energy: np.ndarray,
     rules: StrictRules,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Opacity and gain [n, F, H, W] of differences [n, F, 3, H, W]; the scene's parts are one a video or a frame."""
-    n, frames, _, height, width = sharp.shape
-    planes = np.empty((n, frames, 5, height, width), np.float32)
-    planes[:, :, :3] = sharp
+    opacity: np.ndarray,
+    gain: np.ndarray,
+) -> None:
+    """Fill opacity and gain [n, F, H, W] of differences, the first three of the planes [n, F, 5, H, W].
+
+    The other two planes are overwritten. The scene's parts are one a video or a frame.
+    """
+    n, frames, _, height, width = planes.shape
+    sharp = planes[:, :, :3]
     np.einsum("nfchw,nfchw->nfhw", sharp, np.broadcast_to(background, sharp.shape), out=planes[:, :, 3])
     np.einsum("nfchw,nfchw->nfhw", sharp, sharp, out=planes[:, :, 4])
     spectra = scipy.fft.rfft2(planes)
-    del planes
     both = np.empty((2, n, frames, height, width // 2 + 1), np.complex64)
+    one = np.empty_like(both[0])
     np.multiply(spectra[:, :, 0], look[:, :, 0], out=both[0])
     for channel in (1, 2, 3):
-        both[0] += spectra[:, :, channel] * look[:, :, channel]
+        both[0] += np.multiply(spectra[:, :, channel], look[:, :, channel], out=one)
     np.multiply(spectra[:, :, 4], shape, out=both[1])
-    del spectra
     match, power = scipy.fft.irfft2(both, s=(height, width))
-    opacity = match * (1 / energy)
-    gain = match * np.minimum(np.maximum(opacity, 0), 1)
+    np.multiply(match, 1 / energy, out=opacity)
+    np.multiply(match, opacity.clip(0, 1), out=gain)
     # cosine = match / sqrt(energy * power), compared without the root; the 1 keeps rounding errors from counting
-    opacity *= gain >= rules.likeness**2 * np.maximum(power, 1, out=power)
-    return opacity, gain
+    np.maximum(power, 1, out=power)
+    power *= rules.likeness**2
+    opacity *= gain >= power
 
 
 def _match_large(
@@ -108,10 +125,9 @@ def _match_large(
     some = last[:, 0] >= 0
     whole = np.flatnonzero(some & wide)
     if len(whole):
-        background, look, shape, energy = (
-            getattr(scene, name)[None, None] for name in ("background", "look", "shape", "energy")
-        )
-        found, gained = _correlate(sharp[None, whole], background, look, shape, energy, rules)
+        found, gained = np.empty((2, 1, len(whole), *sharp.shape[-2:]), np.float32)
+        parts = [getattr(scene, name)[None, None] for name in _PARTS]
+        _correlate(_planes(sharp[whole]), *parts, rules, found, gained)
         opacity[whole], gain[whole] = found[0], gained[0]
     narrow = np.flatnonzero(some & ~wide)
     if not len(narrow):
@@ -126,7 +142,10 @@ def _match_large(
     own_look = np.concatenate([scene.colour, -scene.opacity[None]])[:, own[:, None], own]
     look = scipy.fft.rfft2(own_look).conj()
     shape = scipy.fft.rfft2((own_look[3] < -0.1).astype(np.float32)).conj()
-    found, gained = _correlate(cut[None], background[None], look[None, None], shape[None, None], energy[None], rules)
+    found, gained = np.empty((2, 1, len(narrow), side, side), np.float32)
+    _correlate(
+        _planes(cut), background[None], look[None, None], shape[None, None], energy[None], rules, found, gained
+    )
     for k, (f, window) in enumerate(zip(narrow, windows, strict=True)):
         gain[f][window] = gained[0, k]
         # Only inside the box: at a window's edge the transforms wrap around.

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 AnyScene = Scene | RoadScene | BoxScene
 
-_CHUNK_PIXELS = 400_000
+_CHUNK_PIXELS = 900_000
 """Pixels (all frames) read at a time: more does not fit in a core's cache, fewer costs calls."""
 _LARGEST_KEPT = 2**25 - 2**16
 """Bytes, just below the 32 MB above which glibc always gives freed memory back."""
@@ -197,8 +197,9 @@ def _read_grids(videos: list[np.ndarray], speeds: list[float], of: list[Scene], 
     for i, scene in enumerate(of):
         if scene.unknown.any():
             frames[i, :, scene.unknown] = np.rint(scene.background[:, scene.unknown]).T[:, None]
-    # Bytes are brought in order first: numpy's subtraction of strided ones takes several times as long.
-    difference = np.ascontiguousarray(frames.transpose(0, 1, 4, 2, 3)) - backgrounds[which][:, None]
+    # Brought in order first: numpy's subtraction of strided bytes takes several times as long.
+    difference = frames.transpose(0, 1, 4, 2, 3).astype(np.float32, order="C")
+    difference -= backgrounds[which][:, None]
     tracks = track(difference, scenes, which, rules, cell)
     compared = compare(frames, difference, tracks.position, scenes, which, patch_weights(side, canvas), rules)
     position = bridge(tracks) / np.float32(cell)
