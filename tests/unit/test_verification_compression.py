@@ -82,11 +82,12 @@ def test_a_look_that_is_not_ours_is_read_as_it_is():
     assert same(before[0], after[0])
 
 
-def test_compression_halves_the_colours_resolution_and_repeats_itself():
+@pytest.mark.parametrize("library", ["opencv", "swscale"])
+def test_compression_halves_the_colours_resolution_and_repeats_itself(library: str):
     task = make_task("regular", "hard", "sand", seed=11, split="test", index=0, **TINY)
-    once, twice = (compress(task.video, "veryfast", 3, 0, 28) for _ in range(2))
+    once, twice = (compress(task.video, "veryfast", 3, 0, library, 28) for _ in range(2))
     assert once.shape == task.video.shape and np.array_equal(once, twice)
-    worse = compress(task.video, "veryfast", 3, 8, 28)
+    worse = compress(task.video, "veryfast", 3, 8, library, 28)
     errors = [np.abs(video.astype(int) - task.video).mean() for video in (once, worse)]
     assert 0 < errors[0] < errors[1]
     assert set(TEXTURES) >= {task.texture}

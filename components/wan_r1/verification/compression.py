@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from wan_r1.tasks.families import get_family
@@ -44,10 +45,12 @@ _DETAIL = 0.1
 resolution; after H.264 at most .03 are left, of a tiny model's own videos .68 or more, after a blur of 1 px .12."""
 _SAME_DRAWING = 1.0
 """Largest mean difference, in levels, of the given image from our own drawing of the level, for that to be used."""
-_BEYOND = 110.0
-"""Levels by which the mean difference from the drawing in one channel, over a window of half a cell, may be outside of
-what compression makes of it there: of honest videos it is at most 81, while a player or goal of another colour, a copy
-or a ghost make it 145 or more."""
+_BEYOND = 95.0
+"""Levels (Euclidean, over the channels) by which the mean difference from the drawing, over a window of half a cell, may
+be outside of what compression makes of it there."""
+_PRESENT = 0.7
+"""Least opacity at which a player or a box counts as present once the damage is taken off: more than
+`StrictRules.present`, for what is left is sharp."""
 _FIDELITY = 0.99
 """Fidelity from which a video that breaks no rule is taken as it is."""
 _ON_IT, _MOSTLY = 0.5, 0.8
@@ -59,11 +62,12 @@ _KEEP_IN = 0.02
 _REPEATABLE = {"sc_threshold": "0", "rc-lookahead": "0", "weightp": "0", "mbtree": "0", "b-adapt": "0"}
 """x264 without its look at coming frames, which in frames of two macroblocks reads memory that it has not set."""
 _WAYS = (
-    *(("veryfast", between, 0) for between in (0, 1, 2, 3)),
-    *(("medium", between, 0) for between in (0, 3)),
-    *(("veryfast", between, off) for between in (0, 3) for off in (-2, 2)),
+    *(("veryfast", between, 0, library) for between in (0, 1, 2, 3) for library in ("opencv", "swscale")),
+    *(("medium", between, 0, "opencv") for between in (0, 3)),
+    *(("veryfast", between, off, "opencv") for between in (0, 3) for off in (-2, 2)),
 )
-"""Ways of encoding: x264's preset, frames between two that only look back, and steps of quality from the worst."""
+"""Ways of encoding: x264's preset, frames between two that only look back, steps of quality from the worst, and whose
+conversion of colours: OpenCV's takes that of one of four pixels, swscale's (FFmpeg's) a mean."""
 
 
 def read_again(
@@ -90,13 +94,14 @@ def read_again(
     if np.abs(given.astype(np.int16) - task.first_frame).mean() > _SAME_DRAWING:
         return verdict
     faint = replace(rules, present=rules.present / 2, likeness=rules.likeness * 2 / 3)
+    firm = replace(rules, present=max(rules.present, _PRESENT))
     for guess in (_as_read, _as_solved):
         positions = guess(verdict.track, task, lambda: read(video, faint).track)
         if positions is None:
             continue
         honest = family.render(task.level, texture, positions.clip(_KEEP_IN, 1 - _KEEP_IN), side)
         cleaned, near = _without_damage(video, honest, rules.compression, side // task.level.canvas)
-        again = read(cleaned, rules) if near else verdict
+        again = read(cleaned, firm) if near else verdict
         if again.kept_rules:
             return again
     return verdict
@@ -164,12 +169,14 @@ def _without_damage(
     for frame, ways in zip(difference, np.moveaxis(damage, 1, 0), strict=True):
         own, *theirs = (cv2.blur(one.astype(np.float32), window) for one in (frame, *ways))
         beyond = own - own.clip(np.minimum(np.min(theirs, axis=0), 0), np.maximum(np.max(theirs, axis=0), 0))
-        near &= np.abs(beyond).max() <= _BEYOND
+        near &= (beyond**2).sum(-1).max() <= _BEYOND**2
     least, largest = np.minimum(damage.min(0), 0), np.maximum(damage.max(0), 0)
     return (honest + difference - difference.clip(least, largest)).clip(0, 255).astype(np.uint8), bool(near)
 
 
-def compress(video: NDArray[np.uint8], preset: str, between: int, off: int, quality: int) -> NDArray[np.uint8]:
+def compress(
+    video: NDArray[np.uint8], preset: str, between: int, off: int, library: str, quality: int
+) -> NDArray[np.uint8]:
     """A video ``[F, H, W, 3]`` of even height and width after H.264 with half the colour resolution.
 
     Args:
@@ -177,6 +184,7 @@ def compress(video: NDArray[np.uint8], preset: str, between: int, off: int, qual
         preset: one of x264's.
         between: frames between two that only look back.
         off: steps to add to the quality.
+        library: what converts the colours, ``opencv`` or ``swscale``.
         quality: x264's constant rate factor.
     """
     options = {"preset": preset, "crf": str(quality + off), "bf": str(between), **_REPEATABLE}
@@ -186,10 +194,17 @@ def compress(video: NDArray[np.uint8], preset: str, between: int, off: int, qual
     encoder.thread_count, encoder.options = 1, options
     decoder = av.CodecContext.create("h264", "r")
     decoder.thread_count = 1
+    # Each keeps the tables of one conversion; to make these anew a frame takes longer than to encode it.
+    there, back = VideoReformatter(), VideoReformatter()
     packets = []
     for number, image in enumerate(video):
-        frame = av.VideoFrame.from_ndarray(cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420), format="yuv420p")
+        if library == "swscale":
+            frame = there.reformat(av.VideoFrame.from_ndarray(image, format="rgb24"), format="yuv420p")
+        else:
+            frame = av.VideoFrame.from_ndarray(cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420), format="yuv420p")
         frame.pts = number
         packets += encoder.encode(frame)
     frames = [frame for packet in [*packets, *encoder.encode(), None] for frame in decoder.decode(packet)]
+    if library == "swscale":
+        return np.stack([back.reformat(frame, format="rgb24").to_ndarray() for frame in frames])
     return np.stack([cv2.cvtColor(frame.to_ndarray(), cv2.COLOR_YUV2RGB_I420) for frame in frames]).astype(np.uint8)

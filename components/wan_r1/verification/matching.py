@@ -143,9 +143,7 @@ def _match_large(
     look = scipy.fft.rfft2(own_look).conj()
     shape = scipy.fft.rfft2((own_look[3] < -0.1).astype(np.float32)).conj()
     found, gained = np.empty((2, 1, len(narrow), side, side), np.float32)
-    _correlate(
-        _planes(cut), background[None], look[None, None], shape[None, None], energy[None], rules, found, gained
-    )
+    _correlate(_planes(cut), background[None], look[None, None], shape[None, None], energy[None], rules, found, gained)
     for k, (f, window) in enumerate(zip(narrow, windows, strict=True)):
         gain[f][window] = gained[0, k]
         # Only inside the box: at a window's edge the transforms wrap around.
