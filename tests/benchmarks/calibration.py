@@ -1,6 +1,6 @@
 """Calibration: what verification says of reference videos, as they are and after compression, noise and blur.
 
-    PYTHONPATH=components python tests/benchmarks/calibration.py [--share 1.0] [--keep FOLDER] > tests/benchmarks/calibration.md
+    PYTHONPATH=components python tests/benchmarks/calibration.py [--keep FOLDER] > tests/benchmarks/calibration.md
 
 Every family x texture x difficulty at 32 to 512 px, a few at 1024. A video fails if it is no strict exact match or
 its fidelity is below .99; every failure is listed.

@@ -45,10 +45,10 @@ _DETAIL = 0.1
 resolution; after H.264 at most .03 are left, of a tiny model's own videos .68 or more, after a blur of 1 px .12."""
 _SAME_DRAWING = 1.0
 """Largest mean difference, in levels, of the given image from our own drawing of the level, for that to be used."""
-_BEYOND = 95.0
-"""Levels (Euclidean, over the channels) by which the mean difference from the drawing, over a window of half a cell, may
-be outside of what compression makes of it there."""
-_PRESENT = 0.7
+_BEYOND = 90.0
+"""Levels (Euclidean, over the channels) by which the mean difference from the drawing, over a window of half a cell,
+may be outside of what compression makes of it there."""
+_PRESENT = 0.6
 """Least opacity at which a player or a box counts as present once the damage is taken off: more than
 `StrictRules.present`, for what is left is sharp."""
 _FIDELITY = 0.99
