@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from box_cheats import BOX_CHEATS
+from box_cheats import tasks_of as tasks_of_boxes
 from cheats import CHEATS, level_tasks
 from kept_rollouts import kept
 
@@ -64,6 +66,16 @@ def test_compression_hides_no_cheat(name: str):
     assert len(tasks) >= 2
     for before, after in zip(verify(videos, tasks, rules=AS_IT_IS), verify(videos, tasks), strict=True):
         assert same(before, after) and not after.em
+
+
+@pytest.mark.parametrize("name", ["a_box_vanishes", "a_box_is_pulled_back_and_home_again", "a_box_changes_colour"])
+def test_compression_hides_no_cheat_with_a_box(name: str):
+    """Of these a codec leaves so little that some were taken for honest until more was asked of what is left."""
+    made = [(task, BOX_CHEATS[name].make(task)) for task in tasks_of_boxes("tiny")]
+    made = [(task, video) for task, video in made if video is not None and task.texture in ("meadow", "sand")]
+    assert len(made) >= 3
+    tasks, videos = [task for task, _ in made], [h264(video) for _, video in made]
+    assert not any(verdict.kept_rules for verdict in verify(videos, tasks))
 
 
 def test_what_a_model_makes_is_read_as_it_is():

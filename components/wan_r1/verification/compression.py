@@ -45,7 +45,7 @@ _DETAIL = 0.1
 resolution; after H.264 at most .03 are left, of a tiny model's own videos .68 or more, after a blur of 1 px .12."""
 _SAME_DRAWING = 1.0
 """Largest mean difference, in levels, of the given image from our own drawing of the level, for that to be used."""
-_BEYOND = 90.0
+_BEYOND = 100.0
 """Levels (Euclidean, over the channels) by which the mean difference from the drawing, over a window of half a cell,
 may be outside of what compression makes of it there."""
 _PRESENT = 0.6
@@ -62,9 +62,10 @@ _KEEP_IN = 0.02
 _REPEATABLE = {"sc_threshold": "0", "rc-lookahead": "0", "weightp": "0", "mbtree": "0", "b-adapt": "0"}
 """x264 without its look at coming frames, which in frames of two macroblocks reads memory that it has not set."""
 _WAYS = (
-    *(("veryfast", between, 0, library) for between in (0, 1, 2, 3) for library in ("opencv", "swscale")),
-    *(("medium", between, 0, "opencv") for between in (0, 3)),
-    *(("veryfast", between, off, "opencv") for between in (0, 3) for off in (-2, 2)),
+    *(("veryfast", between, 0, "opencv") for between in (0, 1, 2, 3)),
+    *(("veryfast", between, off, "swscale") for between in (0, 1, 2, 3) for off in (-1, 1)),
+    *(("veryfast", between, off, "swscale") for between in (0, 3) for off in (-2, 2)),
+    *(("medium", between, 0, "swscale") for between in (0, 3)),
 )
 """Ways of encoding: x264's preset, frames between two that only look back, steps of quality from the worst, and whose
 conversion of colours: OpenCV's takes that of one of four pixels, swscale's (FFmpeg's) a mean."""
