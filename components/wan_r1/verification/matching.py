@@ -64,7 +64,7 @@ def match_players(
             # The sharp difference is made where it is transformed, while that is in the cache.
             np.multiply(leak[own][:, None], blur[part], out=planes[:, :, :3])
             planes[:, :, :3] += difference[part]
-            _correlate(planes, *(values[own] for values in parts), rules, opacity[part], gain[part])
+            _correlate(planes, [values[own] for values in parts], rules, opacity[part], gain[part])
         return opacity, gain
     sharp = leak[which][:, None] * blur
     sharp += difference
@@ -82,19 +82,13 @@ def _planes(sharp: np.ndarray) -> np.ndarray:
 
 
 def _correlate(
-    planes: np.ndarray,
-    background: np.ndarray,
-    look: np.ndarray,
-    shape: np.ndarray,
-    energy: np.ndarray,
-    rules: StrictRules,
-    opacity: np.ndarray,
-    gain: np.ndarray,
+    planes: np.ndarray, parts: Sequence[np.ndarray], rules: StrictRules, opacity: np.ndarray, gain: np.ndarray
 ) -> None:
     """Fill opacity and gain [n, F, H, W] of differences, the first three of the planes [n, F, 5, H, W].
 
-    The other two planes are overwritten. The scene's parts are one a video or a frame.
+    The other two planes are overwritten. The parts are those of `_PARTS`, one a video or a frame.
     """
+    background, look, shape, energy = parts
     n, frames, _, height, width = planes.shape
     sharp = planes[:, :, :3]
     np.einsum("nfchw,nfchw->nfhw", sharp, np.broadcast_to(background, sharp.shape), out=planes[:, :, 3])
@@ -127,7 +121,7 @@ def _match_large(
     if len(whole):
         found, gained = np.empty((2, 1, len(whole), *sharp.shape[-2:]), np.float32)
         parts = [getattr(scene, name)[None, None] for name in _PARTS]
-        _correlate(_planes(sharp[whole]), *parts, rules, found, gained)
+        _correlate(_planes(sharp[whole]), parts, rules, found, gained)
         opacity[whole], gain[whole] = found[0], gained[0]
     narrow = np.flatnonzero(some & ~wide)
     if not len(narrow):
@@ -143,7 +137,8 @@ def _match_large(
     look = scipy.fft.rfft2(own_look).conj()
     shape = scipy.fft.rfft2((own_look[3] < -0.1).astype(np.float32)).conj()
     found, gained = np.empty((2, 1, len(narrow), side, side), np.float32)
-    _correlate(_planes(cut), background[None], look[None, None], shape[None, None], energy[None], rules, found, gained)
+    parts = [background[None], look[None, None], shape[None, None], energy[None]]
+    _correlate(_planes(cut), parts, rules, found, gained)
     for k, (f, window) in enumerate(zip(narrow, windows, strict=True)):
         gain[f][window] = gained[0, k]
         # Only inside the box: at a window's edge the transforms wrap around.
