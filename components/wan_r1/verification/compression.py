@@ -96,7 +96,9 @@ def read_again(
         return verdict
     faint = replace(rules, present=rules.present / 2, likeness=rules.likeness * 2 / 3)
     firm = replace(rules, present=max(rules.present, _PRESENT))
-    for guess in (_as_read, _as_solved):
+    # Where the player is lost there is nothing to read: it may as well have gone on as stopped.
+    lost = any(found.kind == "lost" for found in verdict.violations)
+    for guess in (_as_solved, _as_read) if lost else (_as_read, _as_solved):
         positions = guess(verdict.track, task, lambda: read(video, faint).track)
         if positions is None:
             continue
