@@ -68,20 +68,47 @@ def test_clips_for_the_codec_show_every_family_and_its_moving_pixels():
     assert np.array_equal(broken[0], clips[5][0]) and not np.array_equal(broken, clips[5])
 
 
-def test_a_tiny_model_takes_a_codec_of_every_family(tmp_path):
-    clips, weights = train_wide_codec.training_clips(12, seed=0)
-    assert clips.shape == (12, 9, 32, 32, 3) and set(np.unique(weights)) == {1.0, 7.0}
-    # Where the camera moves no pixel counts more than another; elsewhere every window shows what a verifier looks at.
+def test_a_tiny_model_takes_a_wider_codec(tmp_path):
+    clips, telling = train_wide_codec.training_clips(12, 0, sorted(FAMILIES), ["plain", "night"])
+    assert all(clip.shape[0] == 9 and clip.shape[1] in (32, 64) for clip in clips)
+    assert all(mask.shape == clip.shape[1:3] for clip, mask in zip(clips, telling, strict=True))
+    # Where the camera moves no pixel counts more than another.
     moving = [sorted(FAMILIES)[index % len(FAMILIES)] == "navigation" for index in range(12)]
-    assert [bool((weight == 1).all()) for weight in weights] == moving
+    assert [not mask.any() for mask in telling] == moving
+    frames, weights = train_wide_codec.windows(clips, telling, 12, np.random.default_rng(0))
+    assert frames.shape == (12, 3, 9, 32, 32) and -1 <= frames.min() < frames.max() <= 1
+    assert weights.shape == (12, 1, 1, 32, 32) and set(weights.unique().tolist()) == {1.0, 7.0}
     folder = tmp_path / "codec"
-    train(1, folder, 0, batch=1, clips=6, config=tiny.WIDE_CODEC, make_clips=train_wide_codec.training_clips)
+    train_wide_codec.train(1, folder, 0, families=["regular"], textures=["plain"], batch=2, clips=4)
     config = prepare_model.PrepareModelConfig.from_preset("tiny", {"codec": str(folder)})
     prepare_model.run(config, storage_uri=str(tmp_path / "storage"), model=tmp_path / "model.json")
     model = load_video_model(ModelReference.read(tmp_path / "model.json"))
-    videos = model.sample(clips[:2, 0], ["go", "go"], frames=9, steps=1, seeds=[0, 1])
+    known = np.stack([clip for clip in clips if clip.shape[1] == 32][:2])
+    videos = model.sample(known[:, 0], ["go", "go"], frames=9, steps=1, seeds=[0, 1])
     assert videos.shape == (2, 9, 32, 32, 3)
-    assert model.encode_videos(clips[:2]).shape == (2, 8, 3, 8, 8)
+    assert model.encode_videos(known).shape == (2, 8, 3, 8, 8)
+
+
+def test_the_wider_codec_starts_as_the_shipped_one():
+    wide, known = train_wide_codec.starting_codec(), tiny.tiny_codec()
+    video = torch.rand(1, 3, 9, 16, 16) * 2 - 1
+    with torch.no_grad():
+        latents, before = (codec.encode(video).latent_dist.mode() for codec in (wide, known))
+        assert latents.shape[1] == 8 and torch.equal(latents[:, :4], before)
+        assert torch.equal(wide.decode(latents).sample, known.decode(before).sample)
+
+
+def test_muon_makes_updates_orthogonal_whatever_the_matrix():
+    generator = torch.Generator().manual_seed(0)
+    for shape in ((16, 432), (64, 8)):
+        values = torch.linalg.svdvals(train_wide_codec.orthogonal(torch.randn(shape, generator=generator)))
+        assert 0.6 < values.min() <= values.max() < 1.3
+    weight = torch.nn.Parameter(torch.zeros(4, 2, 3, 3, 3))
+    weight.grad = torch.randn(weight.shape, generator=generator)
+    train_wide_codec.Muon([weight], lr=0.1).step()
+    # The gradient's side of the step, and the size that the shape asks for.
+    assert (weight * weight.grad).sum() < 0
+    assert weight.detach().reshape(4, -1).norm() == pytest.approx(0.1 * 0.2 * 54**0.5 * 4**0.5, rel=0.25)
 
 
 def test_all_stages_run_on_the_cpu(tmp_path, monkeypatch):

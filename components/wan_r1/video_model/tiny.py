@@ -43,9 +43,9 @@ CODEC: dict[str, Any] = {
 }
 """Config of the tiny `AutoencoderKLWan`; its latents' mean and std are measured after training."""
 
-WIDE_CODEC: dict[str, Any] = {**CODEC, "base_dim": 12, "z_dim": 8}
-"""Config of a codec of every family and texture. Its weights do not ship; ``python -m
-wan_r1.prepare_model.train_wide_codec`` makes them."""
+WIDE_CODEC: dict[str, Any] = {**CODEC, "z_dim": 8}
+"""Config of a codec of other families and textures: the tiny one's with more latent channels; ``python -m
+wan_r1.prepare_model.train_wide_codec`` makes its weights."""
 
 TRANSFORMER: dict[str, Any] = {
     "patch_size": [1, 2, 2],
