@@ -69,8 +69,8 @@ class Muon(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "decay": decay})
 
     @torch.no_grad()
-    def step(self, closure=None) -> None:
-        """Update the parameters that have a gradient."""
+    def step(self, closure: Any = None) -> Any:
+        """Update the parameters that have a gradient; ``closure`` is not called."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 gradient = parameter.grad
@@ -291,7 +291,8 @@ def train(
 def _optimizers(codec: AutoencoderKLWan, convolution_rate: float, learning_rate: float) -> list[torch.optim.Optimizer]:
     """Muon for the convolutions between hidden layers, AdamW for the rest."""
     outer = ("conv_in", "conv_out", "to_", "proj", "quant")
-    hidden, rest = [], []
+    hidden: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, parameter in codec.named_parameters():
         inside = parameter.ndim >= 4 and not any(part in name for part in outer)
         (hidden if inside else rest).append(parameter)
