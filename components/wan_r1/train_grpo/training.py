@@ -27,6 +27,7 @@ from wan_r1.train_grpo.config import TrainGrpoConfig
 from wan_r1.train_grpo.curriculum import Curriculum, balancing_weights, kind_of
 from wan_r1.train_grpo.flow_grpo import FlowGrpo
 from wan_r1.train_grpo.forward_grpo import ForwardGrpo
+from wan_r1.train_grpo.logged import logged_of
 from wan_r1.train_grpo.minibatches import Batch, idle_on, minibatches
 from wan_r1.train_grpo.replay import Replay, successes_of, with_views
 from wan_r1.train_grpo.rollouts import Prompts, Rollout, roll_out
@@ -284,13 +285,10 @@ class GrpoTrainer:
             spread=config.advantage_std,
             best_and_worst=config.best_and_worst,
         )
-        entry = self._rollout_entry(rollout)
+        entry = logged_of(rollout, stitched, judged=self.judge is not None)
         if config.curriculum_floor < 1:
             outcomes = [(kind_of(task), float(v.em)) for task, v in zip(rollout.tasks, rollout.verdicts, strict=True)]
             self.curriculum.learn(self.processes.everyones(outcomes))
-        if stitched is not None:
-            numbers = {"tried": stitched.tried, "solved": len(stitched.successes), "videos": stitched.sampled}
-            entry |= {f"stitching_{name}": number / len(rollout.levels) for name, number in numbers.items()}
         least = 0
         learning = bool(advantages.mixed.any())
         if isinstance(self.objective, ForwardGrpo):
@@ -353,23 +351,6 @@ class GrpoTrainer:
         if logged and "ratio_mean" in logged[0]:
             means["ratio_first"] = logged[0]["ratio_mean"]
         return means
-
-    def _rollout_entry(self, rollout: Rollout) -> dict[str, float]:
-        em = np.array([verdict.em for verdict in rollout.verdicts], float)
-        harder = np.array([task.split == "prompts" for task in rollout.tasks])
-        entry = {
-            "reward": float(rollout.rewards.mean()),
-            "verified_reward": float(rollout.verified.mean()),
-            "em": float(em.mean()),
-            "mf": float(np.mean([verdict.mf for verdict in rollout.verdicts])),
-            **{f"reward_{name}": float(values.mean()) for name, values in rollout.components.items()},
-            **{f"seconds_{name}": value for name, value in rollout.seconds.items()},
-        }
-        if harder.any():
-            entry["em_harder"] = float(em[harder].mean())
-        if self.judge is not None:
-            entry["judge_agreement"] = float(((rollout.rewards.reshape(-1) > 0.5) == (em > 0.5)).mean())
-        return entry
 
     def _check_finite(self, loss: float, norm: float, tasks: Sequence[Task]) -> None:
         if not (math.isfinite(loss) and math.isfinite(norm)):
