@@ -50,7 +50,13 @@ GRPO: dict[str, Any] = {
     "least_std": 1e-7,
 }
 """Fields of `TrainGrpoConfig` for a training of seconds, over those of the preset `tiny`."""
-FLOW: dict[str, Any] = {"objective": "flow_grpo", "sde_window": [0, 1], "replay_batch": 0, "demonstration_batch": 0}
+FLOW: dict[str, Any] = {
+    "objective": "flow_grpo",
+    "sde_window": [0, 1],
+    "replay_batch": 0,
+    "stitches": 0,
+    "demonstration_batch": 0,
+}
 FORWARD: dict[str, Any] = {"objective": "forward_grpo", "replay_batch": 4, "demonstration_batch": 4}
 TRAININGS: dict[str, tuple[Callable[..., Any], type[PlacedConfig], dict[str, Any]]] = {
     "sft": (run_sft, TrainSftConfig, SFT),

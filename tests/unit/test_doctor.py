@@ -1,5 +1,7 @@
 """`wan-r1 doctor`: it passes what works, and each check finds the fault that it is for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -105,6 +107,13 @@ def test_an_advantage_of_the_wrong_sign_is_found(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "group_advantages", negative)
     finding = _findings(folder, tmp_path)["a trivial reward"]
     assert not finding.good and "by -0" in finding.seen
+
+
+@pytest.mark.parametrize("preset", ["tiny", "small", "wan2.2-ti2v-5b"])
+def test_what_it_changes_fits_every_preset(preset):
+    config = TrainGrpoConfig.from_preset(preset, {})
+    for changes in (checks._TRIVIAL | {"reward": BRIGHTNESS}, {"reward": BRIGHTNESS, "objective": "flow_grpo"}):
+        replace(config, **changes).validate()
 
 
 def test_the_command_tells_what_failed_and_leaves_a_report(tmp_path, quick, capsys):

@@ -88,6 +88,8 @@ _TRIVIAL: dict[str, Any] = {
     "iterations": ITERATIONS,
     "replay_batch": 0,
     "replay_levels": 0,
+    "stitches": 0,
+    "warmup_share": 0.0,
     "demonstration_batch": 0,
     "kl_beta": 0.0,
     "anchor": 0.0,
