@@ -116,6 +116,14 @@ def test_what_it_changes_fits_every_preset(preset):
         replace(config, **changes).validate()
 
 
+def test_a_trivial_reward_is_learned_from_groups_that_tell_something():
+    small = TrainGrpoConfig(group_size=2, prompts_per_iteration=48)
+    assert checks._telling_groups(small, 1) == {"group_size": 8, "prompts_per_iteration": 12}
+    assert checks._telling_groups(small, 5) == {"group_size": 8, "prompts_per_iteration": 10}
+    large = TrainGrpoConfig(group_size=12, prompts_per_iteration=8)
+    assert checks._telling_groups(large, 4) == {"group_size": 12, "prompts_per_iteration": 8}
+
+
 def test_the_command_tells_what_failed_and_leaves_a_report(tmp_path, quick, capsys):
     config = TrainGrpoConfig(**(SETTINGS | {"reward": "trajectory", "least_std": 0.5}))
     with pytest.raises(DoctorError, match=r"[12] of 7 checks failed: .*groups with different rewards"):
