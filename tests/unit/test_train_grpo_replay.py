@@ -7,6 +7,8 @@ import pytest
 import torch
 from tiny_training import EASY, grpo, tasks
 
+from wan_r1.config import ConfigError
+from wan_r1.train_grpo.judging import fit_judge_on_policy
 from wan_r1.train_grpo.replay import Replay
 from wan_r1.train_grpo.rollouts import Prompts
 from wan_r1.train_grpo.stage import updates, why_unchanged
@@ -182,6 +184,12 @@ def test_a_run_that_never_learned_says_why(folder, tmp_path):
     learns = grpo(folder, tmp_path / "learns", **settings, reward=EASY, least_std=0.0)
     learns.run()
     assert updates(learns.state.log) == 2
+
+
+def test_a_judge_of_a_policy_that_solves_nothing_is_refused_with_a_remedy(folder, tmp_path):
+    trainer = grpo(folder, tmp_path, reward="judge", judge_labels=64)
+    with pytest.raises(ConfigError, match=r"grpo_reward=judge: of 8 videos .* 0 solve .*; start .* sft_steps"):
+        fit_judge_on_policy(trainer.config, trainer.model, trainer.prompts)
 
 
 def test_a_failure_is_not_replayed(folder, tmp_path):

@@ -17,6 +17,8 @@ import torch
 from torch import nn
 
 _WIDTHS = (16, 32, 64)
+LEAST_CLIPS = 4
+"""Clips of each label that a judge needs: it learns from some and is tried on the others."""
 _HELD_OUT = 0.25
 _BATCH = 32
 _LEARNING_RATE = 3e-3
@@ -129,8 +131,10 @@ def fit_judge(videos: np.ndarray, labels: np.ndarray, *, seed: int, steps: int =
     train, held = [], []
     for label in (False, True):
         clips = rng.permutation(np.flatnonzero(labels == label))
-        if len(clips) < 4:
-            raise ValueError(f"{len(clips)} clips are labelled {label}; a judge needs at least 4 of each label")
+        if len(clips) < LEAST_CLIPS:
+            raise ValueError(
+                f"{len(clips)} clips are labelled {label}; a judge needs at least {LEAST_CLIPS} of each label"
+            )
         cut = max(1, round(_HELD_OUT * len(clips)))
         held.append(clips[:cut])
         train.append(clips[cut:])
