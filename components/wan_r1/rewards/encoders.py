@@ -5,12 +5,15 @@ Torch is imported here; nothing else of this package's rewards needs it but the 
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoImageProcessor, AutoModel, AutoVideoProcessor, Dinov2Config, Dinov2Model
+from transformers import AutoImageProcessor, AutoModel, BitImageProcessor, Dinov2Config, Dinov2Model
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
+from transformers.utils import cached_file
 
 TINY = "tiny"
 """Name of the encoder that ships with the package; `wan_r1.rewards.train_tiny_encoder` made it."""
@@ -21,6 +24,7 @@ TINY_SIDE = 32
 _FRAMES_AT_ONCE = 64
 _VIDEO_TYPES = ("vjepa2",)
 _TEXT_AND_IMAGE_TYPES = ("clip", "siglip", "siglip2")
+_VIDEO_PROCESSOR_FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
 
 
 class EncoderError(ValueError):
@@ -63,7 +67,7 @@ class VideoEncoder:
 
     Args:
         model: the model, in evaluation mode.
-        processor: its video processor.
+        processor: resizes and normalises frames for it.
     """
 
     def __init__(self, model: Any, processor: Any) -> None:
@@ -78,8 +82,8 @@ class VideoEncoder:
         padded = np.concatenate([videos, videos[:, -1:].repeat(missing, axis=1)], axis=1)
         found = []
         for video in padded:
-            pixels = self._processor(torch.from_numpy(video).permute(0, 3, 1, 2), return_tensors="pt")
-            tokens = self._model(pixel_values_videos=pixels["pixel_values_videos"].to(self._model.device))
+            pixels = self._processor(images=list(video), return_tensors="pt")["pixel_values"].to(self._model.device)
+            tokens = self._model(pixel_values_videos=pixels[None], skip_predictor=True)
             times = len(video) // tubelet
             found.append(tokens.last_hidden_state[0].reshape(times, -1, tokens.last_hidden_state.shape[-1]).mean(1))
         return torch.stack(found).float().cpu().numpy()
@@ -96,13 +100,37 @@ def load_encoder(name: str) -> FrameEncoder | VideoEncoder:
     try:
         model = AutoModel.from_pretrained(place).to(device).eval().requires_grad_(False)
         if model.config.model_type in _VIDEO_TYPES:
-            return VideoEncoder(model, AutoVideoProcessor.from_pretrained(place))
+            return VideoEncoder(model, _frame_processor(place))
         return FrameEncoder(model, AutoImageProcessor.from_pretrained(place, use_fast=False))
     except (OSError, ValueError) as error:
         raise EncoderError(
             f"the encoder {name!r} cannot be loaded ({str(error).splitlines()[0]}); give a folder or a hub id that "
             f"transformers' AutoModel and AutoImageProcessor know, such as facebook/dinov2-base, or {TINY!r}"
         ) from None
+
+
+def _frame_processor(place: str) -> BitImageProcessor:
+    """V-JEPA's video processor frame by frame: that of transformers wants torchvision, which nothing else here needs.
+
+    As there the shorter side is made 256 / 224 times the crop's.
+
+    Raises:
+        OSError: if the model has none.
+    """
+    for name in _VIDEO_PROCESSOR_FILES:
+        file = cached_file(place, name, _raise_exceptions_for_missing_entries=False)
+        if file is not None:
+            given = json.loads(Path(file).read_text())
+            crop = given.get("crop_size", 256)
+            side = crop["height"] if isinstance(crop, dict) else crop
+            return BitImageProcessor(
+                size={"shortest_edge": int(side * 256 / 224)},
+                crop_size={"height": side, "width": side},
+                resample=given.get("resample", PILImageResampling.BILINEAR),
+                image_mean=given.get("image_mean", IMAGENET_DEFAULT_MEAN),
+                image_std=given.get("image_std", IMAGENET_DEFAULT_STD),
+            )
+    raise OSError(f"it has none of {', '.join(_VIDEO_PROCESSOR_FILES)}")
 
 
 def tiny_dinov2(seed: int) -> Dinov2Model:

@@ -13,20 +13,20 @@ and those of a model's own frames have not, and no place may be much farther fro
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
-import av
 import cv2
 import numpy as np
-from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from wan_r1.tasks.families import get_family
+from wan_r1.tasks.level import Place
 from wan_r1.tasks.textures import TEXTURES
-from wan_r1.verification.verdict import StrictRules, Verdict
+from wan_r1.verification.colour_drift import SORTS, colour_drift
+from wan_r1.verification.encoding import AHEAD, ALONE, compress
+from wan_r1.verification.verdict import StrictRules, Verdict, Violation
 
 if TYPE_CHECKING:
     from wan_r1.tasks.dataset import Task
@@ -49,33 +49,51 @@ _BEYOND = 100.0
 """Levels (Euclidean, over the channels) by which the mean difference from the drawing, over a window of half a cell,
 may be outside of what compression makes of it there: honest videos come to 93 at most, a player of another colour to
 112 and more (tests/benchmarks/calibration.md)."""
+_HOPELESS = 200.0
+"""The same from which no further way of encoding is tried: these take at most some tens off."""
 _PRESENT = 0.6
 """Least opacity at which a player or a box counts as present once the damage is taken off: more than
 `StrictRules.present`, for what is left is sharp. At .8 honest videos fail, at .5 boxes that vanish pass."""
 _FIDELITY = 0.99
 """Fidelity from which a video that breaks no rule is taken as it is."""
+_STEPS = 0.6
+"""The same share of colour steps within two pixels in the first frame of a video for it to be looked at more closely:
+after H.264 at most .21 are left, of a tiny model's own videos .81 or more."""
 _ON_IT, _MOSTLY = 0.5, 0.8
 """Distance in cells within which the player must be read where the level's solution has it, and in what share of the
 frames that show it, for that to be drawn: what a player leaves behind can be taken for it in some."""
 _KEEP_IN = 0.02
 """Distance from the frame's edge, as a share of it, within which no player is drawn."""
 
-_REPEATABLE = {"sc_threshold": "0", "rc-lookahead": "0", "weightp": "0", "mbtree": "0", "b-adapt": "0"}
-"""x264 without its look at coming frames, which in frames of two macroblocks reads memory that it has not set."""
-_WAYS = (
-    *(("veryfast", between, 0, "opencv") for between in (0, 1, 2, 3)),
-    *(("veryfast", between, off, "swscale") for between in (0, 1, 2, 3) for off in (-1, 1)),
-    *(("veryfast", between, off, "swscale") for between in (0, 3) for off in (-2, 2)),
-    *(("medium", between, 0, "swscale") for between in (0, 3)),
-)
-"""Ways of encoding: x264's preset, frames between two that only look back, steps of quality from the worst, and whose
-conversion of colours: OpenCV's takes that of one of four pixels, swscale's (FFmpeg's) a mean."""
+
+def may_be_compressed(videos: Sequence[NDArray[np.uint8]], tasks: Sequence[Task]) -> NDArray[np.bool_]:
+    """Which videos `read_again` may look at, bool ``[n]``: few that it would not, and quickly told for all together.
+
+    Args:
+        videos: ``[F, H, W, 3]`` each, all of one size.
+        tasks: the level of each.
+    """
+    _, height, width, _ = videos[0].shape
+    if height >= _LARGEST_CELL * tasks[0].level.canvas or height % 2 or width % 2:
+        return np.zeros(len(videos), bool)
+    own = _steps(np.stack([video[0] for video in videos]))
+    return own < _STEPS * _steps(np.stack([task.first_frame for task in tasks]))
+
+
+def _steps(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Sum of the differences of red less green between the pixels 2 k and 2 k + 1 of each row, for each image."""
+    opposed = images[..., 0].astype(np.int16) - images[..., 1]
+    return np.abs(opposed[..., ::2] - opposed[..., 1::2]).sum((1, 2))
 
 
 def read_again(
     video: NDArray[np.uint8], task: Task, verdict: Verdict, rules: StrictRules, read: Callable[..., Verdict]
 ) -> Verdict:
-    """The verdict on a video that breaks rules or keeps little background, once what compression did is taken off.
+    """The verdict on a compressed video of small cells; other videos keep theirs.
+
+    If it breaks rules or keeps little background, what compression did is taken off, and the second verdict counts if
+    that keeps every rule. If it keeps them, it still breaks one where all of a sort has another colour than
+    compression gives it.
 
     Args:
         video: ``[F, H, W, 3]``.
@@ -83,18 +101,31 @@ def read_again(
         verdict: the verdict on the video as it is.
         rules: tolerances, for `StrictRules.compression`.
         read: reads a video of this level by given rules: ``read(video, rules)``.
-
-    Returns:
-        The second verdict if that keeps every rule, else the first one.
     """
-    if verdict.kept_rules and verdict.mf >= _FIDELITY:
-        return verdict
     if not _worth_it(video, task, verdict) or not _half_resolution(video, task.first_frame):
         return verdict
     family, texture, side = get_family(task.family), TEXTURES[task.texture], task.height
     given = family.render(task.level, texture, task.trajectory[:1], side)[0]
     if np.abs(given.astype(np.int16) - task.first_frame).mean() > _SAME_DRAWING:
         return verdict
+
+    def draw(positions: NDArray[np.float64]) -> NDArray[np.uint8]:
+        return family.render(task.level, texture, positions.clip(_KEEP_IN, 1 - _KEEP_IN), side)
+
+    if verdict.kept_rules:
+        positions = _as_read(verdict.track, task, lambda: verdict.track)
+        if positions is None:
+            return verdict
+        honest = draw(positions)
+        drifted = np.zeros((len(video), len(SORTS)), bool)
+        for compressed in _compressed(honest, rules.compression):
+            drifted = colour_drift(video, honest, compressed, task.texture)
+            if not drifted.any():
+                break
+        if drifted.any():
+            return _drifted_verdict(verdict, drifted, task.level.start)
+        if verdict.mf >= _FIDELITY:
+            return verdict
     faint = replace(rules, present=rules.present / 2, likeness=rules.likeness * 2 / 3)
     firm = replace(rules, present=max(rules.present, _PRESENT))
     # Where the player is lost there is nothing to read: it may as well have gone on as stopped.
@@ -103,12 +134,48 @@ def read_again(
         positions = guess(verdict.track, task, lambda: read(video, faint).track)
         if positions is None:
             continue
-        honest = family.render(task.level, texture, positions.clip(_KEEP_IN, 1 - _KEEP_IN), side)
-        cleaned, near = _without_damage(video, honest, rules.compression, side // task.level.canvas)
-        again = read(cleaned, firm) if near else verdict
-        if again.kept_rules:
-            return again
+        honest = draw(positions)
+        for compressed in _compressed(honest, rules.compression):
+            cleaned, beyond = _without_damage(video, honest, compressed, side // task.level.canvas)
+            if beyond > _HOPELESS:
+                break
+            if beyond > _BEYOND or colour_drift(video, honest, compressed, task.texture).any():
+                continue
+            again = read(cleaned, firm)
+            if again.kept_rules:
+                return again
     return verdict
+
+
+def _compressed(honest: NDArray[np.uint8], quality: int) -> Iterator[NDArray[np.uint8]]:
+    """The honest video in the usual ways ``[ways, F, H, W, 3]``; then, if these are not enough, in all."""
+    usual = [compress(honest, way, quality) for way in AHEAD]
+    yield np.stack(usual)
+    yield np.stack([*usual, *(compress(honest, way, quality) for way in ALONE)])
+
+
+def _drifted_verdict(verdict: Verdict, drifted: NDArray[np.bool_], start: Place) -> Verdict:
+    """A verdict that kept the rules, with sorts ``[F, len(SORTS)]`` that do not.
+
+    The place of such a violation is the player's. Of the moves those count that were made before the first one; if the
+    walk has others too, rather fewer.
+    """
+    names, places, frames = list(SORTS), verdict.walk or (start,), np.asarray(verdict.walk_frames)
+    found = tuple(
+        Violation(kind=names[sort], frame=frame, place=places[max(int((frames <= frame).sum()) - 1, 0)])
+        for frame, sort in np.argwhere(drifted).tolist()
+    )
+    kept = int((frames < found[0].frame).sum())
+    return replace(
+        verdict,
+        em=False,
+        sr=False,
+        sd=None,
+        pr=verdict.pr * max(kept - 1, 0) / max(len(frames) - 1, 1),
+        violations=found,
+        walk=verdict.walk[:kept],
+        walk_frames=verdict.walk_frames[:kept],
+    )
 
 
 def _worth_it(video: NDArray[np.uint8], task: Task, verdict: Verdict) -> bool:
@@ -163,52 +230,16 @@ def _as_solved(
 
 
 def _without_damage(
-    video: NDArray[np.uint8], honest: NDArray[np.uint8], quality: int, cell: int
-) -> tuple[NDArray[np.uint8], bool]:
-    """A video less what compression of the honest one explains, and whether no place of it is too far from that."""
-    damage = np.stack([compress(honest, *way, quality) for way in _WAYS]).astype(np.int16) - honest
+    video: NDArray[np.uint8], honest: NDArray[np.uint8], compressed: NDArray[np.uint8], cell: int
+) -> tuple[NDArray[np.uint8], float]:
+    """A video less what compression of the honest one explains, and how far it is from that at most (see `_BEYOND`)."""
+    damage = compressed.astype(np.int16) - honest
     difference = video.astype(np.int16) - honest
     window = (max(2, cell // 2),) * 2
-    near = True
+    farthest = 0.0
     for frame, ways in zip(difference, np.moveaxis(damage, 1, 0), strict=True):
         own, *theirs = (cv2.blur(one.astype(np.float32), window) for one in (frame, *ways))
         beyond = own - own.clip(np.minimum(np.min(theirs, axis=0), 0), np.maximum(np.max(theirs, axis=0), 0))
-        near &= (beyond**2).sum(-1).max() <= _BEYOND**2
+        farthest = max(farthest, float((beyond**2).sum(-1).max()))
     least, largest = np.minimum(damage.min(0), 0), np.maximum(damage.max(0), 0)
-    return (honest + difference - difference.clip(least, largest)).clip(0, 255).astype(np.uint8), bool(near)
-
-
-def compress(
-    video: NDArray[np.uint8], preset: str, between: int, off: int, library: str, quality: int
-) -> NDArray[np.uint8]:
-    """A video ``[F, H, W, 3]`` of even height and width after H.264 with half the colour resolution.
-
-    Args:
-        video: its frames.
-        preset: one of x264's.
-        between: frames between two that only look back.
-        off: steps to add to the quality.
-        library: what converts the colours, ``opencv`` or ``swscale``.
-        quality: x264's constant rate factor.
-    """
-    options = {"preset": preset, "crf": str(quality + off), "bf": str(between), **_REPEATABLE}
-    encoder = av.CodecContext.create("libx264", "w")
-    _, encoder.height, encoder.width, _ = video.shape
-    encoder.pix_fmt, encoder.time_base, encoder.framerate = "yuv420p", Fraction(1, 24), Fraction(24)
-    encoder.thread_count, encoder.options = 1, options
-    decoder = av.CodecContext.create("h264", "r")
-    decoder.thread_count = 1
-    # Each keeps the tables of one conversion; to make these anew a frame takes longer than to encode it.
-    there, back = VideoReformatter(), VideoReformatter()
-    packets = []
-    for number, image in enumerate(video):
-        if library == "swscale":
-            frame = there.reformat(av.VideoFrame.from_ndarray(image, format="rgb24"), format="yuv420p")
-        else:
-            frame = av.VideoFrame.from_ndarray(cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420), format="yuv420p")
-        frame.pts = number
-        packets += encoder.encode(frame)
-    frames = [frame for packet in [*packets, *encoder.encode(), None] for frame in decoder.decode(packet)]
-    if library == "swscale":
-        return np.stack([back.reformat(frame, format="rgb24").to_ndarray() for frame in frames])
-    return np.stack([cv2.cvtColor(frame.to_ndarray(), cv2.COLOR_YUV2RGB_I420) for frame in frames]).astype(np.uint8)
+    return (honest + difference - difference.clip(least, largest)).clip(0, 255).astype(np.uint8), farthest**0.5

@@ -17,7 +17,7 @@ from wan_r1.tasks.sokoban import SokobanLevel
 from wan_r1.verification.appearance import SceneError
 from wan_r1.verification.box_facts import read_boxes
 from wan_r1.verification.boxes import BoxScene, get_box_scene
-from wan_r1.verification.compression import read_again
+from wan_r1.verification.compression import may_be_compressed, read_again
 from wan_r1.verification.facts import Measurements, judge
 from wan_r1.verification.fidelity import compare
 from wan_r1.verification.navigation_facts import read_navigation
@@ -108,8 +108,11 @@ def verify(
             found = _read(
                 [videos[i] for i in part], [tasks[i] for i in part], [scenes[id(tasks[i])] for i in part], rules
             )
-            for i, verdict in zip(part, found, strict=True):
-                if rules.compression:
+            again = [False] * len(part)
+            if rules.compression:
+                again = may_be_compressed([videos[i] for i in part], [tasks[i] for i in part]).tolist()
+            for i, verdict, worth in zip(part, found, again, strict=True):
+                if worth:
                     alone = functools.partial(_read_one, task=tasks[i], scene=scenes[id(tasks[i])])
                     verdict = read_again(videos[i], tasks[i], verdict, rules, alone)
                 if vr_bench:
