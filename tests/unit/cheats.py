@@ -57,7 +57,8 @@ def cell_pixels(task: Task) -> int:
 
 
 def background(task: Task, level: GridLevel | None = None, look: Texture | None = None) -> np.ndarray:
-    return draw_background(level or task.level, look or texture(task), task.height)
+    checkered = task.family == "trapfield"
+    return draw_background(level or task.level, look or texture(task), task.height, checkered=checkered)
 
 
 def draw(task: Task, positions: np.ndarray, behind: np.ndarray | None = None, colour=None) -> Video:

@@ -29,7 +29,7 @@ _FEWEST = 4
 
 
 def colour_drift(
-    video: NDArray[np.uint8], drawing: NDArray[np.uint8], compressed: NDArray[np.uint8], texture: str
+    video: NDArray[np.uint8], drawing: NDArray[np.uint8], compressed: NDArray[np.uint8], texture: str, boxes: bool
 ) -> NDArray[np.bool_]:
     """Where mean colours are beyond what compression or blur make of them, and which sort's is most.
 
@@ -38,12 +38,14 @@ def colour_drift(
         drawing: ``[F, H, W, 3]``, the same as it should be.
         compressed: ``[ways, F, H, W, 3]``, the drawing compressed in several ways.
         texture: name of the texture that it is drawn in; one of `wan_r1.tasks.textures.TEXTURES`.
+        boxes: whether the level has any; else what is near to their colour is an edge of something else.
 
     Returns:
         bool ``[F, len(SORTS)]``, at most one sort a frame.
     """
     member = _members(drawing, texture)
     pixels = member.sum(2)
+    counted = np.where((pixels >= _FEWEST) & [boxes or name != "box_lost" for name in SORTS], pixels, 0)
     blurred = np.stack([cv2.GaussianBlur(frame, (0, 0), BLUR) for frame in drawing])
     own, blur, *theirs = (
         member @ (frames.astype(np.float32) - drawing).reshape(len(drawing), -1, 3) / np.maximum(pixels, 1)[..., None]
@@ -51,9 +53,7 @@ def colour_drift(
     )
     beyond = own - own.clip(np.minimum(np.min(theirs, axis=0), 0), np.maximum(np.max(theirs, axis=0), 0))
     share = ((own * blur).sum(-1) / np.maximum((blur**2).sum(-1), 1e-6)).clip(0, MOST_BLUR)
-    by_compression, by_blur = (
-        (off**2).sum(-1) * np.where(pixels >= _FEWEST, pixels, 0) for off in (beyond, own - share[..., None] * blur)
-    )
+    by_compression, by_blur = ((off**2).sum(-1) * counted for off in (beyond, own - share[..., None] * blur))
     # A blurred video may look compressed too, but then blur explains all of it.
     if (by_blur.sum(1) <= _LARGEST**2).all():
         return np.zeros(pixels.shape, bool)

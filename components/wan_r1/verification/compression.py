@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from wan_r1.tasks.families import get_family
 from wan_r1.tasks.level import Place
+from wan_r1.tasks.sokoban import SokobanLevel
 from wan_r1.tasks.textures import TEXTURES
 from wan_r1.verification.colour_drift import SORTS, colour_drift
 from wan_r1.verification.encoding import AHEAD, ALONE, compress
@@ -109,6 +110,8 @@ def read_again(
     if np.abs(given.astype(np.int16) - task.first_frame).mean() > _SAME_DRAWING:
         return verdict
 
+    boxes = isinstance(task.level, SokobanLevel)
+
     def draw(positions: NDArray[np.float64]) -> NDArray[np.uint8]:
         return family.render(task.level, texture, positions.clip(_KEEP_IN, 1 - _KEEP_IN), side)
 
@@ -119,7 +122,7 @@ def read_again(
         honest = draw(positions)
         drifted = np.zeros((len(video), len(SORTS)), bool)
         for compressed in _compressed(honest, rules.compression):
-            drifted = colour_drift(video, honest, compressed, task.texture)
+            drifted = colour_drift(video, honest, compressed, task.texture, boxes)
             if not drifted.any():
                 break
         if drifted.any():
@@ -139,7 +142,7 @@ def read_again(
             cleaned, beyond = _without_damage(video, honest, compressed, side // task.level.canvas)
             if beyond > _HOPELESS:
                 break
-            if beyond > _BEYOND or colour_drift(video, honest, compressed, task.texture).any():
+            if beyond > _BEYOND or colour_drift(video, honest, compressed, task.texture, boxes).any():
                 continue
             again = read(cleaned, firm)
             if again.kept_rules:
