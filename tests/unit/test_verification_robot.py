@@ -45,6 +45,15 @@ def test_references_are_read_to_centimetres_and_succeed(task: Task, form: str) -
     assert verdict.navigation is not None and verdict.navigation.ade < 0.06 and verdict.navigation.score > 0.85
 
 
+@pytest.mark.parametrize("texture", ["brick", "night"])
+def test_a_camera_that_comes_to_rest_is_not_overshot(texture: str) -> None:
+    """What the search expected of a moving camera fitted the first frame at rest well enough to be kept there."""
+    task = make_task("navigation", "hard", texture, seed=11, split="test", index=0, **FORM)
+    assert np.array_equal(task.trajectory[-1], task.trajectory[-2])
+    (verdict,) = verify([task.video], [task])
+    assert verdict.em and np.hypot(*(verdict.poses[-2] - verdict.poses[-1])[:2]) < 0.02
+
+
 def test_the_tiny_size_is_read_too() -> None:
     tasks = [
         make_task(

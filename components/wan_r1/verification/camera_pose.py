@@ -44,6 +44,8 @@ _BAD_FIT = 7.0
 """The same from which poses all over the floor are tried."""
 _SUSPECT = 30.0
 """Mean difference of a window of five pixels from which a pose is looked for once more."""
+_DOUBTFUL = 2.0
+"""The same for a fit so many times the video's median."""
 _PATIENCE, _AGAIN = 3, 8
 """After so many frames that nothing fits, only every so many frames are looked for in the whole room."""
 _BEST = 3
@@ -90,11 +92,18 @@ def track_camera(video: NDArray[np.uint8], level: NavigationLevel, texture: str)
         if frame == 0:
             before = last
         poses[frame], fits[frame] = pose, fit
+    # A camera that comes to rest is overshot; where it rests then fits the frame before better.
+    for frame in range(len(video) - 2, 0, -1):
+        if search.fit(pictures[frame], poses[frame + 1]) < fits[frame]:
+            pose, fit = search.find(pictures[frame], [poses[frame + 1]], False)
+            if fit < fits[frame]:
+                poses[frame], fits[frame] = pose, fit
     poses[:, 2] = np.unwrap(poses[:, 2])
     difference = np.abs(pictures - search.draw(poses, SIDE, _RAYS)).mean(-1).astype(np.float32)
     # Where something seems to differ, it may be the pose that is off by a little.
     worst = np.array([cv2.blur(one, (5, 5)).max() for one in difference])
-    for frame in np.flatnonzero((worst > _SUSPECT) & (fits <= _BAD_FIT)).tolist():
+    doubtful = (worst > _SUSPECT) | (fits > _DOUBTFUL * np.median(fits))
+    for frame in np.flatnonzero(doubtful & (fits <= _BAD_FIT)).tolist():
         pose, fit = search.again(pictures[frame], poses[frame])
         if fit < fits[frame]:
             poses[frame], fits[frame] = pose, fit
@@ -150,6 +159,10 @@ class _Search:
             if fit <= limit:
                 break
         return pose, fit
+
+    def fit(self, picture: NDArray[np.float32], pose: NDArray[np.float64]) -> float:
+        """How well a pose fits a picture as it is."""
+        return float(_cost(self.draw(pose[None], SIDE, _RAYS) - picture)[0])
 
     def again(self, picture: NDArray[np.float32], pose: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
         """The best pose that is found from places just beside one, and its fit."""
