@@ -18,7 +18,7 @@ from accelerate import Accelerator
 
 from wan_r1.runtime import git_commit, machine
 from wan_r1.training.backward import backward
-from wan_r1.video_model.codec import speed_up_normalisation
+from wan_r1.video_model.codec import speed_up_codec
 from wan_r1.video_model.cores import Cores
 from wan_r1.video_model.tiny import PROMPT_TOKENS, tiny_pipeline
 from wan_r1.video_model.wan import Condition, VideoModel
@@ -29,7 +29,7 @@ def _model(cores: Cores) -> VideoModel:
     pipeline = tiny_pipeline(seed=0)
     return VideoModel(
         transformer=pipeline.transformer,
-        vae=speed_up_normalisation(pipeline.vae).eval().requires_grad_(False),
+        vae=speed_up_codec(pipeline.vae).eval().requires_grad_(False),
         text_encoder=None,
         tokenizer=None,
         scheduler=pipeline.scheduler,

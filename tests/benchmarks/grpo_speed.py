@@ -32,6 +32,7 @@ from wan_r1.train_grpo.config import TrainGrpoConfig
 from wan_r1.train_grpo.rollouts import Prompts
 from wan_r1.train_grpo.training import GrpoTrainer
 from wan_r1.verification import verify
+from wan_r1.video_model.cores import use_cores
 from wan_r1.video_model.loading import load_pipeline_folder
 from wan_r1.video_model.sampling import with_first_frame
 from wan_r1.video_model.schedule import sigma_grid
@@ -182,7 +183,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=8)
     parser.add_argument("--output", type=Path, required=True, help="JSON file")
     given = parser.parse_args()
-    torch.set_num_threads(1)
+    use_cores(1, torch.device("cpu"))
     common = {
         "group_size": given.group_size,
         "prompts_per_iteration": given.prompts,

@@ -31,7 +31,7 @@ from wan_r1.tasks.dataset import make_task
 from wan_r1.tasks.families import FAMILIES
 from wan_r1.tasks.level import MOVES
 from wan_r1.tasks.textures import TEXTURES
-from wan_r1.video_model.codec import speed_up_normalisation
+from wan_r1.video_model.codec import speed_up_codec
 from wan_r1.video_model.tiny import CODEC
 
 SIZE, FRAMES, CANVAS = 32, 9, 4
@@ -175,7 +175,7 @@ def train(
     else:
         channels = config["z_dim"]
         codec = AutoencoderKLWan(**config, latents_mean=[0.0] * channels, latents_std=[1.0] * channels)
-    speed_up_normalisation(codec.to(device))
+    speed_up_codec(codec.to(device))
     data, weights = (torch.from_numpy(array) for array in make_clips(clips, seed))
     optimizer = torch.optim.AdamW(codec.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
     averages: dict[str, torch.Tensor] = {}

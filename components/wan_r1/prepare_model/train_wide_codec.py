@@ -34,7 +34,7 @@ from wan_r1.prepare_model.train_tiny_codec import FRAMES, SIZE, decode_unclamped
 from wan_r1.tasks.dataset import Task, make_task
 from wan_r1.tasks.families import FAMILIES
 from wan_r1.tasks.textures import TEXTURES
-from wan_r1.video_model.codec import speed_up_normalisation
+from wan_r1.video_model.codec import speed_up_codec
 from wan_r1.video_model.tiny import WIDE_CODEC, tiny_codec
 
 CELL = 8
@@ -243,7 +243,7 @@ def train(
     frames, telling = training_clips(clips, seed, families, textures)
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed + 1)
-    codec = speed_up_normalisation(AutoencoderKLWan.from_pretrained(start) if start else starting_codec())
+    codec = speed_up_codec(AutoencoderKLWan.from_pretrained(start) if start else starting_codec())
     optimizers = _optimizers(codec, convolution_rate, learning_rate)
     averages: dict[str, torch.Tensor] = {}
     errors: list[float] = []

@@ -33,25 +33,30 @@ class Success:
         video: clean latents, `[views, channels, frames, height, width]`, in main memory: it may go to other processes.
             The first view is what was sampled.
         rate: share of successes in the group.
+        frames: what was verified, uint8 `[frames, height, width, 3]`; None once its views are made of it.
     """
 
     level: int
     video: torch.Tensor
     rate: float
+    frames: np.ndarray | None
 
 
 def successes_of(rollout: Rollout) -> list[Success]:
     """What a rollout has to remember, one a group at most."""
-    groups = rollout.latents.split(rollout.rewards.shape[1])
-    return [
-        Success(
-            level=level,
-            video=latents[int(rewards.argmax())][None].clone().cpu(),
-            rate=float((rewards >= SUCCESS).mean()),
-        )
-        for level, rewards, latents in zip(rollout.levels.tolist(), rollout.rewards, groups, strict=True)
-        if rewards.max() >= SUCCESS
-    ]
+    size, found = rollout.rewards.shape[1], []
+    for group, rewards in enumerate(rollout.rewards):
+        row = group * size + int(rewards.argmax())
+        if rewards.max() >= SUCCESS:
+            found.append(
+                Success(
+                    level=int(rollout.levels[group]),
+                    video=rollout.latents[row][None].clone().cpu(),
+                    rate=float((rewards >= SUCCESS).mean()),
+                    frames=rollout.videos[row],
+                )
+            )
+    return found
 
 
 def with_views(
@@ -60,26 +65,25 @@ def with_views(
     """The successes with other views of them, see `wan_r1.training.views`.
 
     Args:
-        successes: with one view each.
+        successes: with one view each, and its frames.
         views: how many each shall have, where its family is symmetric.
-        model: decodes and encodes them.
+        model: encodes them.
         prompts: the levels.
         seeds: of which views are taken, with the level's index.
     """
     able = [k for k, success in enumerate(successes) if symmetric(prompts.tasks[success.level].family)]
+    found, turned = [replace(success, frames=None) for success in successes], []
     if views == 1 or not able:
-        return successes
-    turned = []
-    frames = model.decode(torch.cat([successes[k].video for k in able]).to(model.device))
-    for k, video in zip(able, frames, strict=True):
-        task = prompts.tasks[successes[k].level]
+        return found
+    for k in able:
+        task, frames = prompts.tasks[successes[k].level], successes[k].frames
+        assert frames is not None, "views are made once"
         # The condition is made from the level's own image, not from what the codec makes of it.
-        clip = np.concatenate([task.first_frame[None], video[1:]])
+        clip = np.concatenate([task.first_frame[None], frames[1:]])
         turned += other_views(clip, task.family, views - 1, *seeds, successes[k].level)
     latents = model.encode_videos(np.stack(turned)).cpu().split(views - 1)
-    found = list(successes)
     for k, more in zip(able, latents, strict=True):
-        found[k] = replace(successes[k], video=torch.cat([successes[k].video, more]))
+        found[k] = replace(found[k], video=torch.cat([found[k].video, more]))
     return found
 
 

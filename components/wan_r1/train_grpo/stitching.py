@@ -180,8 +180,8 @@ def _remembered(
     for part in _parts(len(successes), chunk):
         latents = model.encode_videos(np.stack([video for _, video, _ in successes[part]])).cpu()
         found += [
-            Success(level=int(rollout.levels[group]), video=video[None].clone(), rate=1 / tries)
-            for (group, _, tries), video in zip(successes[part], latents, strict=True)
+            Success(level=int(rollout.levels[group]), video=video[None].clone(), rate=1 / tries, frames=frames)
+            for (group, frames, tries), video in zip(successes[part], latents, strict=True)
         ]
     return found
 

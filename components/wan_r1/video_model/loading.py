@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save
 from transformers.utils import logging as transformers_logging
 
 from wan_r1.storage import checkpoints, locations
-from wan_r1.video_model.codec import speed_up_normalisation
+from wan_r1.video_model.codec import speed_up_codec
 from wan_r1.video_model.experts import WanExperts, components
 from wan_r1.video_model.folder import check_pipeline_folder
 from wan_r1.video_model.given import GivenImages
@@ -91,7 +91,7 @@ def from_pipeline(
 ) -> VideoModel:
     """A pipeline in memory as a `VideoModel`; see `load_pipeline_folder` for the arguments."""
     if device.type == "cpu":
-        speed_up_normalisation(pipeline.vae)
+        speed_up_codec(pipeline.vae)
     vae = pipeline.vae.to(device).eval().requires_grad_(False)
     given = None
     if not pipeline.config.expand_timesteps:
