@@ -43,7 +43,7 @@ from wan_r1.training.inputs import levels
 from wan_r1.verification import verify
 from wan_r1.video_model.cores import use_cores
 from wan_r1.video_model.loading import load_pipeline_folder
-from wan_r1.video_model.tiny import PROMPT_TOKENS, tiny_pipeline
+from wan_r1.video_model.tiny import PROMPT_TOKENS, shipped_codecs, tiny_pipeline
 from wan_r1.video_model.wan import VideoModel
 from wan_r1.video_model.weights import Weights, copy_weights, using
 
@@ -92,6 +92,10 @@ ALGORITHMS: dict[str, dict[str, Any] | None] = {
 """Fields of `TrainGrpoConfig` by algorithm, over the preset; `None` is more SFT. `forward_grpo` is the preset's
 recipe, `forward_grpo_alone` the same without demonstrations and with half of its prompts from the levels that SFT saw;
 those named `without_` lack a part of it."""
+
+FORMS: dict[str, dict[str, Any]] = {"maze3d": {"height": 64, "width": 64, "canvas": 8}}
+"""Fields of `GenerateTasksConfig` by family, over the preset: an isometric picture needs more room than a grid. Such a
+family also has a codec of its own name."""
 
 LONG, WARMUP = 10_000, 32
 """Iterations that no run comes to the end of, and those of them that a run with demonstrations warms up for."""
@@ -168,9 +172,9 @@ def _scores(name: str, model: VideoModel, tasks: list[Task]) -> Iterator[dict[st
             yield {**place, **facts, "reward": float(reward)}
 
 
-def _fresh_model(folder: Path, seed: int, threads: int) -> VideoModel:
+def _fresh_model(folder: Path, seed: int, threads: int, codec: Path | None = None) -> VideoModel:
     if not folder.exists():
-        tiny_pipeline(seed=seed).save_pretrained(folder)
+        tiny_pipeline(seed, codec).save_pretrained(folder)
     model = load_pipeline_folder(folder, max_prompt_tokens=PROMPT_TOKENS)
     model.cores = use_cores(threads, model.device)
     return model
@@ -186,15 +190,17 @@ def _one_seed(family: str, seed: int, given: argparse.Namespace) -> None:
         "harder_levels": given.levels,
         "seed": seed,
         "families": [family],
+        **FORMS.get(family, {}),
     }
     generate_tasks(GenerateTasksConfig.from_preset("tiny", counts), output=dataset)
     tasks = [task for split in ("test", "harder") for task in levels(dataset, split, videos=False)]
     train, validation = levels(dataset, "train"), levels(dataset, "validation")
+    codec = given.codec or shipped_codecs().get(family)
     runs = given.output / "runs"
     runs.mkdir(parents=True, exist_ok=True)
     start = work / "sft.pt"
     if not start.exists():
-        model = _fresh_model(work / "model", seed, given.threads)
+        model = _fresh_model(work / "model", seed, given.threads, codec)
         # More often than in the pipeline: within 100 steps it can rise from below the target to .7.
         trainer = _sft(model, train, validation, work / "sft", seed=seed, threads=given.threads, validate_every=25)
         trainer.run()
@@ -204,7 +210,7 @@ def _one_seed(family: str, seed: int, given: argparse.Namespace) -> None:
         torch.save(copy_weights(model.transformer), start)
     path = runs / f"{family}-{seed}-sft.json"
     if not path.exists():
-        model = _fresh_model(work / "model", seed, given.threads)
+        model = _fresh_model(work / "model", seed, given.threads, codec)
         run = Run("sft", seed, [], tasks)
         run.evaluate(model, torch.load(start, weights_only=True), 0.0, 0)
         cost = json.loads((work / "sft.json").read_text())
@@ -213,7 +219,7 @@ def _one_seed(family: str, seed: int, given: argparse.Namespace) -> None:
         path = runs / f"{family}-{seed}-{name}.json"
         if path.exists():
             continue
-        model = _fresh_model(work / "model", seed, given.threads)
+        model = _fresh_model(work / "model", seed, given.threads, codec)
         model.transformer.load_state_dict(torch.load(start, weights_only=True))
         budget = 60 * given.core_minutes
         run = Run(name, seed, [budget * (k + 1) / given.marks for k in range(given.marks)], tasks)
@@ -336,6 +342,7 @@ def main() -> None:
     parser.add_argument("--levels", type=int, default=384, help="levels a split and family")
     parser.add_argument("--prompts", type=int, default=12288, help="levels to learn on without demonstrations")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 uses every core")
+    parser.add_argument("--codec", type=Path, help="folder of another codec than the one that ships for the family")
     parser.add_argument("--output", type=Path, required=True, help="folder")
     given = parser.parse_args()
     if unknown := set(given.algorithms.split(",")) - set(ALGORITHMS):

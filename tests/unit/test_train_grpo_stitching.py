@@ -9,6 +9,7 @@ from tiny_training import grpo, tasks
 
 from wan_r1.config import ConfigError
 from wan_r1.rewards import get_reward
+from wan_r1.tasks.dataset import make_task
 from wan_r1.train_grpo.config import TrainGrpoConfig
 from wan_r1.train_grpo.rollouts import roll_out
 from wan_r1.train_grpo.stitching import last_right_move, stitch
@@ -123,8 +124,6 @@ def test_nothing_is_gone_on_from_without_a_right_move_or_after_a_success(long_le
 
 
 def test_a_slow_player_is_cut_in_the_middle_of_its_cell():
-    from wan_r1.tasks.dataset import make_task
-
     task = make_task(
         "regular", "hard", "plain", seed=0, split="train", index=1, frames=33, size=64, canvas=4, steps_per_frame=0.25
     )
@@ -132,6 +131,27 @@ def test_a_slow_player_is_cut_in_the_middle_of_its_cell():
     (verdict,) = verify(_stuck(task.video, stop)[None], [task])
     moves, frame = last_right_move(task, verdict)
     assert (moves, frame) == (2, 8) and verdict.walk_frames[2] < 8
+
+
+def test_a_ball_is_cut_where_the_last_cube_of_its_way_was_reached():
+    """Ladders take several frames, so that places and frames are not the same number."""
+    tasks = [
+        make_task(
+            "maze3d", "hard", "plain", seed=3, split="train", index=k, frames=9, size=64, canvas=8, steps_per_frame=1.0
+        )
+        for k in range(8)
+    ]
+    stop = 4
+    verdicts = verify(np.stack([_stuck(task.video, stop) for task in tasks]), tasks)
+    climbed = 0
+    for task, verdict in zip(tasks, verdicts, strict=True):
+        centers = np.array([task.level.center(place) for place in task.solution])
+        away = np.abs(centers[:, None] - task.trajectory[None, : stop + 1]).max(-1).min(1)
+        moves, frame = last_right_move(task, verdict)
+        assert moves == np.flatnonzero(away < 0.02).max() and frame <= stop
+        assert np.abs(verdict.track[frame] - centers[moves]).max() < 0.05
+        climbed += moves < stop
+    assert climbed, "some of them climb"
 
 
 @pytest.mark.parametrize("ending", [_stuck, _teleporting])

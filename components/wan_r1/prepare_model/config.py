@@ -20,7 +20,8 @@ class PrepareModelConfig(StageConfig):
     `Wan-AI/Wan2.2-TI2V-5B-Diffusers`."""
     codec: str = ""
     """Folder or `s3://` URI of a codec: of a `small` model (`python -m wan_r1.prepare_model.train_small_codec` makes
-    it), or of a `tiny` one for more families and textures than the shipped codec knows (`train_wide_codec`)."""
+    it), or of a `tiny` one for other families and textures than the shipped codec knows (`train_wide_codec`); for a
+    `tiny` one also `maze3d`, which ships for 3D mazes in plain and night."""
     frames: int = 81
     """Frames of the videos the model is used for, 4k + 1."""
     max_prompt_tokens: int = 512

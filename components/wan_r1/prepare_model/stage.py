@@ -98,7 +98,12 @@ def _local_folder(config: PrepareModelConfig, scratch: Path, progress: Progress)
 
 
 def _codec_folder(uri: str, scratch: Path) -> Path:
-    """A local folder of a trained codec."""
+    """A local folder of a trained codec: one that ships, or the user's."""
+    from wan_r1.video_model.tiny import shipped_codecs
+
+    shipped = shipped_codecs()
+    if uri in shipped:
+        return shipped[uri]
     folder = locations.local_path(uri)
     if locations.is_s3(uri):
         folder = scratch / "codec"
@@ -106,7 +111,8 @@ def _codec_folder(uri: str, scratch: Path) -> Path:
     if not (folder / "config.json").is_file():
         raise ModelFolderError(
             f"model_codec={uri!r} has no config.json; expected the folder that python -m "
-            "wan_r1.prepare_model.train_small_codec (or train_wide_codec) writes"
+            "wan_r1.prepare_model.train_small_codec (or train_wide_codec) writes, or for model_source=tiny one of the "
+            f"shipped codecs: {', '.join(shipped)}"
         )
     return folder
 

@@ -66,7 +66,9 @@ def last_right_move(task: Task, verdict: Verdict) -> tuple[int, int] | None:
     Returns:
         ``(moves, frame)``; None if there is no such move, or nothing left to show after it.
     """
-    moves = min(round(verdict.pr * (len(task.solution) - 1)), len(verdict.walk) - 1)
+    # The walk ends where a rule is broken; a precision by length, as roads have, would not tell how many moves it was.
+    places = zip(verdict.walk, task.solution, strict=False)
+    moves = next((k for k, (place, right) in enumerate(places) if place != right), len(verdict.walk)) - 1
     if verdict.error is not None or verdict.em or moves < 1:
         return None
     begin, frames = verdict.walk_frames[moves], len(verdict.track)

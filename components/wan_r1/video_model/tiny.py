@@ -101,6 +101,12 @@ def assets() -> Path:
     return Path(str(resources.files("wan_r1") / "video_model" / "assets" / "tiny"))
 
 
+def shipped_codecs() -> dict[str, Path]:
+    """Folders of the other codecs that ship, by the name that `model_codec` takes."""
+    names = sorted(folder.name for folder in assets().parent.iterdir() if folder.is_dir())
+    return {name: assets().parent / name / "vae" for name in names if name not in (assets().name, "__pycache__")}
+
+
 def tiny_codec() -> AutoencoderKLWan:
     """The shipped, trained codec."""
     codec = AutoencoderKLWan.from_pretrained(assets() / "vae")
@@ -119,6 +125,9 @@ def tiny_pipeline(seed: int, codec: Path | None = None) -> WanImageToVideoPipeli
     if codec is None:
         return _pipeline(seed, TRANSFORMER, tiny_codec())
     vae = AutoencoderKLWan.from_pretrained(codec)
+    name = next((name for name, folder in shipped_codecs().items() if folder == codec), None)
+    if name:
+        vae.register_to_config(_name_or_path=f"wan-r1/{name}")
     return _pipeline(seed, {**TRANSFORMER, "in_channels": vae.config.z_dim, "out_channels": vae.config.z_dim}, vae)
 
 

@@ -1,0 +1,79 @@
+"""Codecs that ship beside the tiny one: the files are those that were measured, and keep what they are for."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from wan_r1 import prepare_model
+from wan_r1.tasks.dataset import make_task
+from wan_r1.verification import verify
+from wan_r1.video_model.loading import load_video_model
+from wan_r1.video_model.reference import ModelReference
+from wan_r1.video_model.tiny import assets, shipped_codecs
+from wan_r1.video_model.wan import VideoModel
+
+SHIPPED = {"maze3d": "34c53cabe8d8f732362705d12c1aa466634ee7b6d8df3ece5eb6e85490b0eac1"}
+"""SHA-256 of the weights, by name."""
+TINY = "c3416fd559d9e66be0497a78bd77fb99e12ed2691cc166cf74b09408fdebb529"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> VideoModel:
+    """The tiny model with the codec of 3D mazes, prepared as a run does."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("model")
+    config = prepare_model.PrepareModelConfig.from_preset("tiny", {"codec": "maze3d"})
+    prepare_model.run(config, storage_uri=str(folder / "storage"), model=folder / "model.json")
+    return load_video_model(ModelReference.read(folder / "model.json"))
+
+
+def test_the_weights_are_those_that_were_measured():
+    found = {name: _hash(folder) for name, folder in shipped_codecs().items()}
+    assert found == SHIPPED
+    # The demo's numbers were measured with these.
+    assert _hash(assets() / "vae") == TINY
+
+
+def test_solutions_of_3d_mazes_survive(model):
+    tasks = [
+        make_task(
+            "maze3d",
+            difficulty,
+            texture,
+            seed=8,
+            split="test",
+            index=index,
+            frames=9,
+            size=64,
+            canvas=8,
+            steps_per_frame=1.0,
+        )
+        for difficulty in ("easy", "medium", "hard")
+        for texture in ("plain", "night")
+        for index in range(3)
+    ]
+    videos = np.stack([task.video for task in tasks])
+    verdicts = verify(model.decode(model.encode_videos(videos)), tasks)
+    assert sum(verdict.em for verdict in verdicts) >= len(tasks) - 1
+    assert min(verdict.mf for verdict in verdicts) >= 0.98
+
+
+def test_latents_are_normalised_and_the_transformer_takes_them(model):
+    assert model.vae.config.z_dim == model.transformer.config.in_channels == 8
+    assert model.vae.config._name_or_path == "wan-r1/maze3d"
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path):
+    config = prepare_model.PrepareModelConfig.from_preset("tiny", {"codec": "maze4d"})
+    with pytest.raises(prepare_model.stage.ModelFolderError, match=r"model_codec='maze4d'.*shipped codecs: maze3d"):
+        prepare_model.run(config, storage_uri=str(tmp_path / "s"), model=tmp_path / "m.json")
+
+
+def _hash(folder: Path) -> str:
+    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
