@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from wan_r1.prepare_model.config import PrepareModelConfig
@@ -64,11 +65,11 @@ def run(config: PrepareModelConfig, *, storage_uri: str, model: Path) -> dict:
 def _local_folder(config: PrepareModelConfig, scratch: Path, progress: Progress) -> Path:
     """The source as a checked local folder."""
     if config.source == "tiny":
-        from wan_r1.video_model.tiny import tiny_pipeline
+        from wan_r1.video_model.tiny import shipped_codecs, tiny_pipeline
 
         progress.note("building the tiny Wan")
         folder = scratch / "tiny"
-        codec = _codec_folder(config.codec, scratch) if config.codec else None
+        codec = _codec_folder(config.codec, scratch, shipped_codecs()) if config.codec else None
         tiny_pipeline(config.seed, codec).save_pretrained(folder)
         return folder
     if config.source == "small":
@@ -76,7 +77,7 @@ def _local_folder(config: PrepareModelConfig, scratch: Path, progress: Progress)
 
         progress.note("building a small Wan")
         folder = scratch / "small"
-        small_pipeline(config.seed, _codec_folder(config.codec, scratch)).save_pretrained(folder)
+        small_pipeline(config.seed, _codec_folder(config.codec, scratch, {})).save_pretrained(folder)
         return folder
     path = Path(config.source).expanduser()
     if path.exists() or config.source.startswith(("/", ".", "~")) or config.source.count("/") != 1:
@@ -97,11 +98,8 @@ def _local_folder(config: PrepareModelConfig, scratch: Path, progress: Progress)
     return folder
 
 
-def _codec_folder(uri: str, scratch: Path) -> Path:
-    """A local folder of a trained codec: one that ships, or the user's."""
-    from wan_r1.video_model.tiny import shipped_codecs
-
-    shipped = shipped_codecs()
+def _codec_folder(uri: str, scratch: Path, shipped: Mapping[str, Path]) -> Path:
+    """A local folder of a trained codec: one that ships, by its name, or the user's."""
     if uri in shipped:
         return shipped[uri]
     folder = locations.local_path(uri)
@@ -109,10 +107,10 @@ def _codec_folder(uri: str, scratch: Path) -> Path:
         folder = scratch / "codec"
         locations.download_folder(uri, folder)
     if not (folder / "config.json").is_file():
+        known = f", or the name of one that ships: {', '.join(shipped)}" if shipped else ""
         raise ModelFolderError(
             f"model_codec={uri!r} has no config.json; expected the folder that python -m "
-            "wan_r1.prepare_model.train_small_codec (or train_wide_codec) writes, or for model_source=tiny one of the "
-            f"shipped codecs: {', '.join(shipped)}"
+            f"wan_r1.prepare_model.train_small_codec (or train_wide_codec) writes{known}"
         )
     return folder
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from wan_r1.progress import Progress
 from wan_r1.runtime import StageClock
 from wan_r1.storage import locations
-from wan_r1.tasks.dataset import iterate_tasks
+from wan_r1.tasks.dataset import iterate_tasks, read_tasks
 from wan_r1.train_sft.config import TrainSftConfig
 from wan_r1.training.inputs import checked_dataset, levels
 from wan_r1.video_model.reference import ModelReference
@@ -43,7 +43,7 @@ def run(
         The stage's summary; of several processes (`accelerate launch`) only the first has all of it.
 
     Raises:
-        InputError: if the data set is not the certified one or lacks a split.
+        InputError: if the data set is not the certified one or lacks a split, or the codec keeps too few solutions.
         ModelFolderError: if the model is no Wan pipeline.
         StorageError: if the storage refuses.
         TrainingDiverged: if loss or gradient is not finite.
@@ -53,9 +53,10 @@ def run(
         start = ModelReference.read(model)
         budget = ModelReference.read(compute_of) if compute_of else None
         sha256 = checked_dataset(dataset, certificate)
-        levels(dataset, "train", videos=False)
+        families = {task.family for task in levels(dataset, "train", videos=False)}
         validation = levels(dataset, "validation", per_family=config.validation_levels, videos=False)
         # Imported late: wrong inputs are told before the seconds that torch and diffusers take.
+        from wan_r1.train_sft.codec_check import CHECKED, require_codec
         from wan_r1.train_sft.training import Demonstrations, SftTrainer
         from wan_r1.training.report import training_report, write_log
         from wan_r1.training.state import checkpoint_prefix
@@ -64,6 +65,9 @@ def run(
 
         video_model = load_video_model(start)
         video_model.cores = use_cores(config.threads, video_model.device)
+        if config.least_codec_em and budget is None:
+            some = read_tasks(dataset, split="train", limit=CHECKED * len(families))
+            require_codec(video_model, some, config.least_codec_em)
         with Progress(config.STAGE) as progress:
             demonstrations = Demonstrations.encode(
                 video_model,
