@@ -6,8 +6,8 @@ For each family and seed: levels are made, SFT trains from scratch until the pre
 reached, and every algorithm goes on from that checkpoint for the same core seconds (processor time, all threads), as
 SFT continued does. On the way and at the end 384 levels a split are sampled and verified, `test` (the kind of level
 that SFT saw) and `harder` (of which no demonstration exists). Runs that are there already are not repeated, so that
-several processes can share the work by family and seed. Writes ``learning.json`` and ``learning.svg``; the weights of
-each mark stay in ``work``.
+several processes can share the work by family and seed. Writes ``learning.json``, whose rows tell the commit they were
+made at, and ``learning.svg``; the weights of each mark stay in ``work``.
 
 The algorithms differ in what is listed in `ALGORITHMS` and in nothing else; the rest is the preset `tiny`.
 """
@@ -130,7 +130,13 @@ class Run:
         """Score the policy and keep the rows, each with exact match by the length of the solution in moves."""
         with using(model.transformer, weights):
             scores = list(_scores(self.name, model, self.tasks))
-        more = {"seed": self.seed, "algorithm": self.name, "core_seconds": core_seconds, "samples": samples}
+        more = {
+            "seed": self.seed,
+            "algorithm": self.name,
+            "core_seconds": core_seconds,
+            "samples": samples,
+            "git_commit": git_commit(),
+        }
         for row in summary_rows(scores):
             here = [score for score in scores if (score["split"], score["family"]) == (row["split"], row["family"])]
             by_length = {
@@ -293,7 +299,7 @@ def _sft(model: VideoModel, train: list[Task], validation: list[Task], prefix: P
 def summarise(output: Path, given: dict[str, Any]) -> None:
     """Join all runs that are there into ``learning.json`` and ``learning.svg``."""
     rows = [row for path in sorted((output / "runs").glob("*.json")) for row in json.loads(path.read_text())]
-    result = {"machine": machine(), "git_commit": git_commit(), "arguments": given, "rows": rows}
+    result = {"machine": machine(), "arguments": given, "rows": rows}
     (output / "learning.json").write_text(json.dumps(result, indent=1) + "\n")
     starts = {(row["seed"], row["split"], row["family"]): row for row in rows if row["algorithm"] == "sft"}
     plots = []
