@@ -115,6 +115,8 @@ def run(
             summary["stopped"] = trainer.stopped
         if judge is not None:
             summary["judge_heldout_accuracy"] = judge.heldout_accuracy
+            # An accuracy says nothing without what the commoner label alone would get.
+            summary["judge_heldout_majority"] = judge.heldout_majority
         training_report(
             report,
             title=f"Reinforcement learning with the reward {config.reward}",
