@@ -34,6 +34,12 @@ TREATMENTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     ).astype(np.uint8),
     "blur of 1 px": lambda video: np.stack([cv2.GaussianBlur(frame, (0, 0), 1.0) for frame in video]),
     "H.264": lambda video: decode_video(encode_video(video, 24.0, False)),
+    "JPEG, quality 12": lambda video: np.stack(
+        [
+            cv2.imdecode(cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 12])[1], cv2.IMREAD_COLOR)
+            for frame in video
+        ]
+    ),
 }
 
 

@@ -54,6 +54,16 @@ def test_a_camera_that_comes_to_rest_is_not_overshot(texture: str) -> None:
     assert verdict.em and np.hypot(*(verdict.poses[-2] - verdict.poses[-1])[:2]) < 0.02
 
 
+@pytest.mark.parametrize("texture", ["brick", "meadow", "night"])
+def test_a_fast_robot_is_followed_though_every_frame_is_damaged(texture: str) -> None:
+    """No frame fits well then; that was taken for a camera that is nowhere, and it was looked for no more."""
+    form = {**FORM, "frames": 9, "size": 32, "canvas": 4, "steps_per_frame": 1.0}
+    task = make_task("navigation", "medium", texture, seed=23, split="test", index=0, **form)
+    files = [cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 12])[1] for frame in task.video]
+    (verdict,) = verify([np.stack([cv2.imdecode(file, cv2.IMREAD_COLOR) for file in files])], [task])
+    assert verdict.em and verdict.mf > 0.99 and set(verdict.states) == {"tracked"}
+
+
 def test_the_tiny_size_is_read_too() -> None:
     tasks = [
         make_task(

@@ -41,15 +41,19 @@ _STILL = (0.002, 0.002, 0.001)
 _GOOD_FIT = 2.5
 """Mean difference in levels up to which a fit is taken as it is; above, poses around are tried too."""
 _BAD_FIT = 7.0
-"""The same from which poses all over the floor are tried."""
+"""The same from which poses all over the floor are tried, and a frame counts as one that nothing fits."""
+_WORSE = 1.5
+"""Both may be so many times the first frame's fit: there the pose is known, and compression alone can come to seven."""
 _SUSPECT = 30.0
 """Mean difference of a window of five pixels from which a pose is looked for once more."""
 _DOUBTFUL = 2.0
 """The same for a fit so many times the video's median."""
 _PATIENCE, _AGAIN = 3, 8
 """After so many frames that nothing fits, only every so many frames are looked for in the whole room."""
-_BEST = 3
-"""Poses that are refined of those that were tried."""
+_BEST, _MANY = 3, 12
+"""Poses that are refined of those that were tried, at first and where that found nothing that fits."""
+_MENDED = 6
+"""Frames of a video at most that many are refined for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,11 +91,17 @@ def track_camera(video: NDArray[np.uint8], level: NavigationLevel, texture: str)
         guesses = [last] if frame == 0 else [last + (last - before), last]
         wide = lost < _PATIENCE or frame % _AGAIN == 0 or frame == len(video) - 1
         pose, fit = search.find(picture, guesses, wide)
-        lost = lost + 1 if fit > _BAD_FIT else 0
-        before, last = last, pose
         if frame == 0:
-            before = last
+            before = last = pose
+            search.bad_fit = max(_BAD_FIT, _WORSE * fit)
+        lost = lost + 1 if fit > search.bad_fit else 0
+        before, last = last, pose
         poses[frame], fits[frame] = pose, fit
+    for frame in np.flatnonzero(fits > search.bad_fit)[:_MENDED].tolist():
+        beside = poses[[near for near in (frame - 1, frame + 1) if 0 <= near < len(poses)]]
+        pose, fit = search.thoroughly(pictures[frame], beside)
+        if fit < fits[frame]:
+            poses[frame], fits[frame] = pose, fit
     # A camera that comes to rest is overshot; where it rests then fits the frame before better.
     for frame in range(len(video) - 2, 0, -1):
         if search.fit(pictures[frame], poses[frame + 1]) < fits[frame]:
@@ -103,7 +113,7 @@ def track_camera(video: NDArray[np.uint8], level: NavigationLevel, texture: str)
     # Where something seems to differ, it may be the pose that is off by a little.
     worst = np.array([cv2.blur(one, (5, 5)).max() for one in difference])
     doubtful = (worst > _SUSPECT) | (fits > _DOUBTFUL * np.median(fits))
-    for frame in np.flatnonzero(doubtful & (fits <= _BAD_FIT)).tolist():
+    for frame in np.flatnonzero(doubtful & (fits <= search.bad_fit)).tolist():
         pose, fit = search.again(pictures[frame], poses[frame])
         if fit < fits[frame]:
             poses[frame], fits[frame] = pose, fit
@@ -126,6 +136,8 @@ class _Search:
     def __init__(self, level: NavigationLevel, scene: RoomScene) -> None:
         self._level, self._scene = level, scene
         self._everywhere: tuple[NDArray[np.float64], NDArray[np.float32]] | None = None
+        self.bad_fit = _BAD_FIT
+        """`_BAD_FIT`, or more in a video whose first frame fits badly."""
 
     def draw(self, poses: NDArray[np.float64], side: int, fine: int) -> NDArray[np.float32]:
         """Drawings as pictures are reduced, ``[P, side, side, 3]``."""
@@ -140,7 +152,7 @@ class _Search:
             return pose, fit
         coarse = cv2.resize(picture, (_COARSE, _COARSE), interpolation=cv2.INTER_AREA)
         around = self._around(guesses[-1])
-        for tried, limit in ((around, _BAD_FIT), (None, 0.0)):
+        for tried, limit in ((around, self.bad_fit), (None, 0.0)):
             if tried is None:
                 # All over the floor, drawn once a video.
                 if self._everywhere is None:
@@ -159,6 +171,14 @@ class _Search:
             if fit <= limit:
                 break
         return pose, fit
+
+    def thoroughly(
+        self, picture: NDArray[np.float32], beside: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], float]:
+        """The best pose that is found from those beside in time, and from many around them; and its fit."""
+        around = np.concatenate([self._around(pose) for pose in beside])
+        starts = [*beside, *self._best(picture, around, SIDE, 1, _MANY)]
+        return min((self._refine(picture, start) for start in starts), key=lambda one: one[1])
 
     def fit(self, picture: NDArray[np.float32], pose: NDArray[np.float64]) -> float:
         """How well a pose fits a picture as it is."""
