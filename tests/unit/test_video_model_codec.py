@@ -53,7 +53,7 @@ def test_gradients_of_a_codec_that_was_sped_up_are_the_same() -> None:
 
 PAGES = """
 import resource, sys, torch
-from wan_r1.video_model.cores import keep_freed_memory
+from wan_r1.memory import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
 for step in range(40):

@@ -45,6 +45,9 @@ class TrainSftConfig(PlacedConfig):
     """Denoising steps of a validation video."""
     checkpoint_every: int = 200
     """Steps between checkpoints."""
+    motion_weight: float = 0.0
+    """Weight, in addition to 1, of the loss where a demonstration differs from its first frame. Of a small player that
+    walks through a large picture little is learned otherwise: almost all of the loss is of what stays as it is."""
     least_codec_em: float = 0.25
     """Share of the first demonstrations of each family that must be solutions after the codec; 0 trains anyway. What a
     codec loses no training brings back."""
@@ -63,6 +66,7 @@ class TrainSftConfig(PlacedConfig):
         self.require("ema_decay", 0 <= self.ema_decay < 1, "a number from 0 up to but not including 1")
         self.require("lora_rank", self.lora_rank >= 0, "a whole number from 0 (0 trains all weights)")
         self.require("target_em", 0 < self.target_em <= 1, "a share above 0 and up to 1")
+        self.require("motion_weight", self.motion_weight >= 0, "a number from 0")
         self.require("least_codec_em", 0 <= self.least_codec_em <= 1, "a share from 0 to 1")
         self.require_choice("precision", ("no", "bf16", "fp16"))
         super().validate()

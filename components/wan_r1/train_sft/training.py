@@ -1,7 +1,8 @@
 """Supervised fine-tuning: regress the velocity on solution videos, the first latent frame clean.
 
 Loss: mean over generated latents of ``|v_theta(x_sigma, sigma, c) - (noise - x0)|^2`` with
-``x_sigma = (1 - sigma) x0 + sigma noise`` (flow matching; Wan-R1, arXiv 2603.27866, Eq. 1-3).
+``x_sigma = (1 - sigma) x0 + sigma noise`` (flow matching; Wan-R1, arXiv 2603.27866, Eq. 1-3). With `motion_weight` the
+mean is a weighted one.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ from wan_r1.video_model.wan import Condition, VideoModel
 from wan_r1.video_model.weights import copy_weights, move_towards, trainable, using
 
 WARMUP_STEPS = 20
+_CHANGED = 16
+"""Levels of 0..255 by which a channel of a pixel must differ from the first frame to have changed."""
 
 
 @dataclass(kw_only=True)
@@ -42,6 +45,7 @@ class Demonstrations:
 
     Attributes:
         latents: `[videos, channels, frames, height, width]`, normalised.
+        moving: what differs from the first frame, bool `[videos, frames, height, width]` of the latents.
         prompt_embeds: `[prompts, tokens, width]`, the distinct ones.
         prompt_of: row of `prompt_embeds` of each video, `[videos]`.
         families: family of each video.
@@ -49,6 +53,7 @@ class Demonstrations:
     """
 
     latents: torch.Tensor
+    moving: torch.Tensor
     prompt_embeds: torch.Tensor
     prompt_of: torch.Tensor
     families: np.ndarray
@@ -68,7 +73,7 @@ class Demonstrations:
             views: pictures of each level, see `wan_r1.training.views`.
             seed: of which views are taken.
         """
-        remaining, latents, facts = iter(tasks), [], []
+        remaining, latents, moving, facts = iter(tasks), [], [], []
         while part := list(itertools.islice(remaining, 64)):
             videos = []
             for task in part:
@@ -76,15 +81,45 @@ class Demonstrations:
                 videos += shown
                 facts += [(task.prompt, task.family, task.level_id)] * len(shown)
             latents.append(model.encode_videos(np.stack(videos)).cpu())
+            moving.append(moving_latents(np.stack(videos), latents[-1].shape))
             progress.note(f"encoding demonstrations: {len(facts)} done")
         prompts = sorted({prompt for prompt, _, _ in facts})
         return cls(
             latents=torch.cat(latents),
+            moving=torch.cat(moving),
             prompt_embeds=model.encode_prompts(prompts),
             prompt_of=torch.tensor([prompts.index(prompt) for prompt, _, _ in facts]),
             families=np.array([family for _, family, _ in facts]),
             level_ids=[level_id for _, _, level_id in facts],
         )
+
+
+def moving_latents(videos: np.ndarray, shape: Sequence[int]) -> torch.Tensor:
+    """Which places of latents `[videos, channels, frames, height, width]` show what is not as in the first frame.
+
+    Args:
+        videos: frames uint8 `[videos, frames, height, width, 3]`; a latent after the first is of several frames.
+        shape: of the latents.
+
+    Returns:
+        bool `[videos, frames, height, width]` of the latents, false in all of the first frame.
+    """
+    count, frames, height, width, _ = videos.shape
+    _, _, latent_frames, rows, columns = shape
+    changed = np.abs(videos.astype(np.int16) - videos[:, :1]).max(-1) > _CHANGED
+    found = np.zeros((count, latent_frames, rows, columns), bool)
+    if latent_frames > 1:
+        later = changed[:, 1:].reshape(
+            count,
+            latent_frames - 1,
+            (frames - 1) // (latent_frames - 1),
+            rows,
+            height // rows,
+            columns,
+            width // columns,
+        )
+        found[:, 1:] = later.any((2, 4, 6))
+    return torch.from_numpy(found)
 
 
 def _video(task: Task) -> np.ndarray:
@@ -211,10 +246,12 @@ class SftTrainer:
         level = sigma.view(-1, 1, 1, 1, 1)
         transformer.train()
         noised, mask = (1 - level) * clean + level * noise, model.mask(clean)
+        # Weights where the mask is 1, so that their weighted mean is the loss.
+        weight = mask * (1 + config.motion_weight * data.moving[chosen[mine]].to(mask)[:, None])
 
         def error(part: slice) -> tuple[torch.Tensor, dict[str, float]]:
             velocity = model.velocity(noised[part], sigma[part], condition.take(part), transformer)
-            return masked_mean((velocity - (noise - clean)[part]) ** 2, mask).mean(), {}
+            return masked_mean((velocity - (noise - clean)[part]) ** 2, weight[part]).mean(), {}
 
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * min(1.0, (self.state.step + 1) / WARMUP_STEPS)

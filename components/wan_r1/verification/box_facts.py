@@ -20,7 +20,7 @@ from wan_r1.verification.facts import (
     walks_before,
 )
 from wan_r1.verification.fidelity import compare
-from wan_r1.verification.scene import patch_weights, reduce_frames
+from wan_r1.verification.scene import patch_weights, reduce_videos
 from wan_r1.verification.tracking import bridge, track
 from wan_r1.verification.verdict import StrictRules, Verdict
 from wan_r1.verification.walk import follow_path
@@ -65,7 +65,7 @@ def _read(videos: list[np.ndarray], of: list[BoxScene], speeds: list[float], rul
     cell = side / canvas
 
     background = np.stack([store.background for store in stores])[which]
-    frames = np.stack([reduce_frames(video, side) for video in videos])
+    frames = reduce_videos(videos, side)
     for i, scene in enumerate(of):
         if scene.store.unknown.any():
             frames[i, :, scene.store.unknown] = np.rint(scene.store.background[:, scene.store.unknown]).T[:, None]

@@ -9,6 +9,7 @@ Frames are read at about `PIXELS_PER_CELL` pixels a cell, whatever their size: l
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -74,17 +75,26 @@ def reduce_frames(frames: np.ndarray, side: int) -> np.ndarray:
 
     By halves as long as that goes: OpenCV averages two pixels many times faster than any other number.
     """
-    if frames.shape[1:3] == (side, side):
-        return frames
-    return np.stack([_reduce(frame, side) for frame in frames])
+    return frames if frames.shape[1:3] == (side, side) else reduce_videos([frames], side)[0]
 
 
-def _reduce(frame: np.ndarray, side: int) -> np.ndarray:
-    while frame.shape[0] % (2 * side) == 0 and frame.shape[0] == frame.shape[1]:
+def reduce_videos(videos: Sequence[np.ndarray], side: int) -> np.ndarray:
+    """The same of several videos of one shape, always a copy: ``[n, F, side, side, 3]``."""
+    reduced = np.empty((len(videos), len(videos[0]), side, side, 3), np.uint8)
+    for video, small in zip(videos, reduced, strict=True):
+        if video.shape == small.shape:
+            small[:] = video
+        else:
+            for frame, place in zip(video, small, strict=True):
+                _reduce(frame, place)
+    return reduced
+
+
+def _reduce(frame: np.ndarray, place: np.ndarray) -> None:
+    side = len(place)
+    while frame.shape[0] % (2 * side) == 0 and frame.shape[0] == frame.shape[1] and len(frame) > 2 * side:
         frame = cv2.resize(frame, (frame.shape[1] // 2, frame.shape[0] // 2), interpolation=cv2.INTER_AREA)
-    if frame.shape[:2] == (side, side):
-        return frame
-    return cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA)
+    cv2.resize(frame, (side, side), dst=place, interpolation=cv2.INTER_AREA)
 
 
 def patch_weights(side: int, canvas: int) -> np.ndarray:

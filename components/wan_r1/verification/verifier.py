@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from wan_r1.memory import keep_freed_memory
 from wan_r1.tasks.level import GridLevel
 from wan_r1.tasks.navigation_level import NavigationLevel
 from wan_r1.tasks.recorded_level import RecordedLevel
@@ -23,7 +24,7 @@ from wan_r1.verification.fidelity import compare
 from wan_r1.verification.navigation_facts import read_navigation
 from wan_r1.verification.road_facts import read_roads
 from wan_r1.verification.road_scene import RoadScene, get_road_scene
-from wan_r1.verification.scene import Scene, get_scene, patch_weights, reduce_frames
+from wan_r1.verification.scene import Scene, get_scene, patch_weights, reduce_videos
 from wan_r1.verification.tracking import bridge, track
 from wan_r1.verification.verdict import StrictRules, Verdict
 from wan_r1.verification.vr_bench import BenchmarkRules, benchmark_metrics
@@ -36,8 +37,6 @@ AnyScene = Scene | RoadScene | BoxScene
 
 _CHUNK_PIXELS = 900_000
 """Pixels (all frames) read at a time: more does not fit in a core's cache, fewer costs calls."""
-_LARGEST_KEPT = 2**25 - 2**16
-"""Bytes, just below the 32 MB above which glibc always gives freed memory back."""
 
 
 def verify(
@@ -79,7 +78,7 @@ def verify(
         if paths is not None and not len(paths):
             raise ValueError(f"references[{i}] has no path; give at least one, or None for the task's own")
     rules = rules or StrictRules()
-    _keep_freed_memory()
+    keep_freed_memory()
     verdicts: list[Verdict | None] = [None] * len(tasks)
     groups: dict[tuple, list[int]] = {}
     scenes: dict[int, AnyScene] = {}
@@ -121,17 +120,6 @@ def verify(
                     verdict = replace(verdict, **values)
                 verdicts[i] = verdict
     return [verdict for verdict in verdicts if verdict is not None]
-
-
-@functools.cache
-def _keep_freed_memory() -> None:
-    """Have the process keep freed memory for its next arrays.
-
-    glibc gives freed memory back to the system above a threshold, and takes a page fault for each 4 kB to get it again:
-    a third of the time of a batch of small videos. The threshold rises to the largest block that was ever freed, so
-    that one is allocated and freed here (untouched, so it costs nothing). Elsewhere this does nothing.
-    """
-    np.empty(_LARGEST_KEPT, np.uint8)
 
 
 def _scene(task: Task) -> AnyScene:
@@ -196,7 +184,7 @@ def _read_grids(videos: list[np.ndarray], speeds: list[float], of: list[Scene], 
     cell = side / canvas
 
     backgrounds = np.stack([scene.background for scene in scenes])
-    frames = np.stack([reduce_frames(video, side) for video in videos])
+    frames = reduce_videos(videos, side)
     for i, scene in enumerate(of):
         if scene.unknown.any():
             frames[i, :, scene.unknown] = np.rint(scene.background[:, scene.unknown]).T[:, None]

@@ -7,7 +7,6 @@ as fast; two Python threads with half of the videos each, 1.8 times (batches of 
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 import os
 from collections.abc import Callable
@@ -16,12 +15,12 @@ from typing import TypeVar
 
 import torch
 
+from wan_r1.memory import keep_freed_memory
+
 T = TypeVar("T")
 
 LEAST = 8
 """Videos below which a thread's share is not worth a switch."""
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-"""glibc's names of these parameters (`malloc.h`)."""
 
 
 class Cores:
@@ -82,17 +81,3 @@ def use_cores(threads: int, device: torch.device) -> Cores:
     torch.set_num_threads(1)
     keep_freed_memory()
     return Cores(threads or available)
-
-
-def keep_freed_memory() -> None:
-    """Have glibc keep what is freed for what is asked for next; elsewhere nothing is changed.
-
-    By itself it gives large blocks back to the system, which hands them out anew page by page, each filled with zeros:
-    a quarter of the tiny codec's time. What this process holds at most stays the same.
-    """
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return
-    mallopt(_TRIM_THRESHOLD, 2**31 - 1)
-    mallopt(_MMAP_THRESHOLD, 2**30)
