@@ -36,7 +36,7 @@ BATCHES = 40
 """Runs of one video, and of a batch of small ones."""
 HEADER = """# Speed of verification beside CSRT
 
-Made by `python tests/benchmarks/verification_speed.py`. CPU time of everything that verification does: the best of
+Made by `OMP_NUM_THREADS=1 python tests/benchmarks/verification_speed.py`. CPU time of everything that verification does: the best of
 {runs} runs ({batches} batches of small videos) and their median; CSRT's tracking alone, once. The last three rows are
 hard levels of the families that are no plain grid: curved roads, cubes, boxes.
 """
@@ -44,6 +44,8 @@ hard levels of the families that are no plain grid: curved roads, cubes, boxes.
 
 def main() -> None:
     """Print the table."""
+    if os.environ.get("OMP_NUM_THREADS") != "1":
+        raise SystemExit("give OMP_NUM_THREADS=1: other threads of BLAS wait busily, which counts as processor time")
     cv2.setNumThreads(1)
     print(HEADER.format(runs=RUNS, batches=BATCHES))
     print(

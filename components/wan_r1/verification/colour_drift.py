@@ -22,7 +22,7 @@ SORTS = {
 """The sorts by the rule that is broken when one changes, and the colours of a texture that belong to each."""
 _OTHERS = ("player", "goal", "trap", "trap_mark")
 """Colours of what is a single cell: a mean is over few pixels there, and the usual reading looks at each."""
-_LARGEST = 85.0
+_LARGEST = 70.0
 """Most that mean colours may be off: levels (Euclidean) times the root of the number of pixels, over all sorts."""
 _FEWEST = 4
 """Pixels of a sort from which its mean is looked at."""
