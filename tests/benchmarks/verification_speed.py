@@ -36,9 +36,9 @@ BATCHES = 40
 """Runs of one video, and of a batch of small ones."""
 HEADER = """# Speed of verification beside CSRT
 
-Made by `OMP_NUM_THREADS=1 python tests/benchmarks/verification_speed.py`. CPU time of everything that
-verification does: the best of {runs} runs ({batches} batches of small videos) and their median; CSRT's tracking alone, once. The last three rows are
-hard levels of the families that are no plain grid: curved roads, cubes, boxes.
+Made by `OMP_NUM_THREADS=1 python tests/benchmarks/verification_speed.py`. CPU time of everything that verification
+does: the best of {runs} runs ({batches} batches of small videos) and their median; CSRT's tracking alone, once.
+The last three rows are hard levels of the families that are no plain grid: curved roads, cubes, boxes.
 """
 
 
