@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -74,6 +75,14 @@ def test_a_stopped_training_goes_on_bit_for_bit(folder, tmp_path, make, changes)
     ]
 
 
+def _terminate_once_it_listens(delay, over):
+    """SIGTERM to this process, `delay` seconds after a training has set its handler, unless it is `over` before."""
+    while signal.getsignal(signal.SIGTERM) == signal.SIG_IGN and not over.wait(0.001):
+        pass
+    if not over.wait(delay):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 @pytest.mark.parametrize(
     ("make", "changes"),
     [
@@ -85,20 +94,27 @@ def test_a_stopped_training_goes_on_bit_for_bit(folder, tmp_path, make, changes)
 )
 def test_sigterm_at_any_moment_saves_first_and_the_rest_is_the_same_bit_for_bit(folder, tmp_path, make, changes):
     whole = make(folder, tmp_path / "whole", **changes)
+    began = time.perf_counter()
     whole.run()
+    seconds = time.perf_counter() - began
     ended, last = 0, -1
-    for delay in np.random.default_rng(0).uniform(0.05, 1.0, 4):
+    # The first comes as soon as a training listens, however fast or slow the machine is.
+    for delay in (0, *(seconds * np.random.default_rng(0).uniform(0, 0.5, 3))):
         stopped = make(folder, tmp_path / "stopped", **changes)
-        timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGTERM))
         before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        over = threading.Event()
+        timer = threading.Thread(target=_terminate_once_it_listens, args=(delay, over))
         timer.start()
         try:
             stopped.run()
         except Evicted as error:
             ended += 1
             assert error.code == 143
-            assert checkpoints.latest(tmp_path / "stopped").step == stopped.state.step > last - 1
+            saved = checkpoints.latest(tmp_path / "stopped")
+            # Before the first step there is nothing to save.
+            assert (saved.step if saved else 0) == stopped.state.step > last - 1
             last = stopped.state.step
+        over.set()
         timer.join()
         signal.signal(signal.SIGTERM, before)
     assert ended, "no SIGTERM met a training; nothing was tested"
