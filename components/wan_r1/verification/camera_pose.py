@@ -52,6 +52,9 @@ _PATIENCE, _AGAIN = 3, 8
 """After so many frames that nothing fits, only every so many frames are looked for in the whole room."""
 _BEST, _MANY = 3, 12
 """Poses that are refined of those that were tried, at first and where that found nothing that fits."""
+_INSIDE, _DOUBT = 0.05, 0.1
+"""Metres into an obstacle from which a pose outside is looked for, and how much worse that may fit, as a share of the
+video's median fit."""
 _MENDED = 6
 """Frames of a video at most that many are refined for."""
 
@@ -92,12 +95,16 @@ def track_camera(video: NDArray[np.uint8], level: NavigationLevel, texture: str)
         wide = lost < _PATIENCE or frame % _AGAIN == 0 or frame == len(video) - 1
         pose, fit = search.find(picture, guesses, wide)
         if frame == 0:
+            # The start is known: elsewhere must fit clearly better, as before a wall much does.
+            near, there = search.find(picture, guesses, False)
+            if there <= (1 + _DOUBT) * fit:
+                pose, fit = near, there
             before = last = pose
             search.bad_fit = max(_BAD_FIT, _WORSE * fit)
         lost = lost + 1 if fit > search.bad_fit else 0
         before, last = last, pose
         poses[frame], fits[frame] = pose, fit
-    for frame in np.flatnonzero(fits > search.bad_fit)[:_MENDED].tolist():
+    for frame in sorted(np.argsort(-fits, kind="stable")[: min(_MENDED, np.sum(fits > search.bad_fit))].tolist()):
         beside = poses[[near for near in (frame - 1, frame + 1) if 0 <= near < len(poses)]]
         pose, fit = search.thoroughly(pictures[frame], beside)
         if fit < fits[frame]:
@@ -109,6 +116,17 @@ def track_camera(video: NDArray[np.uint8], level: NavigationLevel, texture: str)
             if fit < fits[frame]:
                 poses[frame], fits[frame] = pose, fit
     poses[:, 2] = np.unwrap(poses[:, 2])
+    # Before a plain wall many poses fit about alike. What says that it drove into something must fit better than what
+    # says that it did not.
+    doubt = _DOUBT * float(np.median(fits))
+    inside = level.clearance(poses[:, :2]) < ROBOT_RADIUS - _INSIDE
+    for frame in np.flatnonzero(inside[1:-1] & (fits[1:-1] <= search.bad_fit))[:_MENDED].tolist():
+        frame += 1
+        found = search.outside(pictures[frame], poses[[frame - 1, frame + 1]])
+        if found is not None and found[1] <= fits[frame] + doubt:
+            pose, fits[frame] = found
+            pose[2] = poses[frame, 2] + (pose[2] - poses[frame, 2] + np.pi) % (2 * np.pi) - np.pi
+            poses[frame] = pose
     difference = np.abs(pictures - search.draw(poses, SIDE, _RAYS)).mean(-1).astype(np.float32)
     # Where something seems to differ, it may be the pose that is off by a little.
     worst = np.array([cv2.blur(one, (5, 5)).max() for one in difference])
@@ -179,6 +197,18 @@ class _Search:
         around = np.concatenate([self._around(pose) for pose in beside])
         starts = [*beside, *self._best(picture, around, SIDE, 1, _MANY)]
         return min((self._refine(picture, start) for start in starts), key=lambda one: one[1])
+
+    def outside(
+        self, picture: NDArray[np.float32], beside: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], float] | None:
+        """The best pose clear of all obstacles that is found around those beside in time, and its fit."""
+        around = np.concatenate([self._around(pose) for pose in (*beside, beside.mean(axis=0))])
+        free = around[self._level.clearance(around[:, :2]) >= ROBOT_RADIUS]
+        if not len(free):
+            return None
+        found = [self._refine(picture, start) for start in self._best(picture, free, SIDE, 1, _MANY)]
+        clear = [one for one in found if self._level.clearance(one[0][None, :2])[0] >= ROBOT_RADIUS - _INSIDE]
+        return min(clear, key=lambda one: one[1], default=None)
 
     def fit(self, picture: NDArray[np.float32], pose: NDArray[np.float64]) -> float:
         """How well a pose fits a picture as it is."""
