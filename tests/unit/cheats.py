@@ -366,6 +366,14 @@ def goal_erased(task: Task) -> Video:
 
 
 @cheat(RULE)
+def goal_erased_on_arrival(task: Task) -> Video:
+    """Where the player hides most of it."""
+    video = goal_erased(task)
+    video[: arrival(task)] = task.video[: arrival(task)]
+    return video
+
+
+@cheat(RULE)
 def goal_recoloured(task: Task) -> Video:
     look = replace(texture(task), goal=same_luma(texture(task).goal, (220, 40, 200)))
     return draw(task, task.trajectory, background(task, look=look))
@@ -387,6 +395,38 @@ def obstacles_erased_later(task: Task) -> Video | None:
     if video is not None:
         video[0] = task.first_frame
     return video
+
+
+@cheat(RULE)
+def walls_vanish_around_the_player(task: Task) -> Video | None:
+    """Those of the cell it is in, which come back when it leaves."""
+    full, empty = background(task), without_obstacles(task)
+    y, x = np.mgrid[: task.height, : task.width] + 0.5
+    side = cell_pixels(task)
+    video = task.video.copy()
+    for f in range(1, len(video)):
+        away = np.maximum(abs(x - task.trajectory[f, 0] * task.width), abs(y - task.trajectory[f, 1] * task.width))
+        behind = np.where((away < 0.62 * side)[..., None], empty, full)
+        video[f] = draw(task, task.trajectory[f : f + 1], behind)[0]
+    return None if (video == task.video).all() else video
+
+
+@cheat(RULE)
+def wall_beside_the_goal_erased(task: Task) -> Video | None:
+    """One wall of the goal's cell is gone from the arrival on."""
+    level = task.level
+    row, column = level.goal
+    for walls, around in (
+        ("right_walls", ((row, column - 1), (row, column))),
+        ("down_walls", ((row - 1, column), (row, column))),
+    ):
+        for wall in getattr(level, walls):
+            if wall in around:
+                left = tuple(other for other in getattr(level, walls) if other != wall)
+                video = draw(task, task.trajectory, background(task, replace(level, **{walls: left})))
+                video[: arrival(task)] = task.video[: arrival(task)]
+                return video
+    return None
 
 
 @cheat(RULE)

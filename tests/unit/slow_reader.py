@@ -28,6 +28,8 @@ APART = 0.9
 LOOKS_LIKE = 0.75
 OTHER_COLOUR = 50.0
 """Distance of the mean colour of a cell or border from its own, in levels, from which it is none of its states."""
+LEAST_SEEN = 0.1
+"""Share of the difference between two states that must show beside the player for them to be told apart."""
 REACH = 0.3
 """Radius of the player, in cells."""
 
@@ -111,9 +113,9 @@ def _search(
 
 
 def _states(task: Task) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
-    """Every cell and border with the states it may have: (name, box in cells, pixels, pictures [states, pixels, 3]).
+    """Every cell and border with the states it may have: (name, middle, pixels, pictures [2, pixels, 3], level).
 
-    The first picture is the true state.
+    The first picture is the true state, the other that of the level.
     """
     level, found = task.level, []
     true = _draw(task, level)
@@ -143,7 +145,7 @@ def _states(task: Task) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
             mask &= np.abs(picture - truth).max(-1) > 0
             centre = np.array([level.offset[1] + column + right, level.offset[0] + row + down])
             if mask.any():
-                states.append((name, centre, mask, np.stack([truth[mask], picture[mask]])))
+                states.append((name, centre, mask, np.stack([truth[mask], picture[mask]]), other))
     return states
 
 
@@ -159,9 +161,16 @@ def _toggle(cells: tuple[Cell, ...], cell: Cell) -> tuple[Cell, ...]:
 
 
 def _changed(frame: np.ndarray, point: np.ndarray, states, task: Task) -> str | None:
-    """The first cell or border that looks more like another of its states, or like none, away from the player."""
-    for name, centre, mask, pictures in states:
+    """The first cell or border that looks more like another of its states or, away from the player, like none."""
+    for name, centre, mask, pictures, other in states:
         if np.abs(centre - point).max() < REACH + 0.65:
+            # Both states with the player in front of them: what it hides says nothing about either.
+            near = [_draw(task, level, point[None] / level.canvas)[0][mask] for level in (task.level, other)]
+            apart = np.linalg.norm(near[1] - near[0])
+            if apart**2 >= LEAST_SEEN * ((pictures[1] - pictures[0]) ** 2).sum():
+                gone = ((frame[mask] - near[0]) * (near[1] - near[0])).sum() / apart**2
+                if gone > 0.5:
+                    return f"{name} at {tuple(centre)} changed beside the player"
             continue
         errors = ((frame[mask].astype(np.float64) - pictures) ** 2).sum((1, 2))
         colour = (frame[mask].astype(np.float64) - pictures[0]).mean(0)

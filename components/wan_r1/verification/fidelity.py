@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from wan_r1.verification.appearance import MOST_BLUR, Appearance, sum_neighbours
+from wan_r1.verification.beside_player import REACH, lost_shares, with_player
 from wan_r1.verification.scene import FLOOR, GOAL, OBSTACLE, OUTSIDE, PATCH_KINDS, Scene, patch_means
 from wan_r1.verification.verdict import StrictRules
 
@@ -18,6 +19,9 @@ _CONTRAST = 24.0
 """Colour distance from the floor, in levels, from which a patch shows something that can be lost."""
 _FADED_BESIDE_BLUR = 0.25
 """Share of a patch's contrast that must be lost in another way than by blur, for it to count as faded."""
+_GOAL_LOST = 0.2
+"""Share of what shows of the goal beside the player that must be lost for it to count as changed. Without H.264 honest
+videos come to .01, drawings of a player on a goal that is gone to .28 at least."""
 _SMALL = 4096
 """Pixels up to which a frame counts as small."""
 
@@ -55,9 +59,9 @@ def compare(
         weights: `wan_r1.verification.scene.patch_weights`.
         rules: thresholds.
     """
-    radius = np.array([s.radius for s in scenes], np.float32)[which] + _SPREAD
+    radius = np.array([s.radius for s in scenes], np.float32)[which]
     return Backgrounds(
-        fidelity=unchanged_shares(frames, position, radius, scenes, which, rules.fidelity_tau),
+        fidelity=unchanged_shares(frames, position, radius + _SPREAD, scenes, which, rules.fidelity_tau),
         changed=_changed_patches(difference, position, radius, scenes, which, weights, rules),
     )
 
@@ -132,19 +136,84 @@ def _changed_patches(difference, position, radius, scenes, which, weights, rules
     # Corners where walls meet say nothing that the walls do not.
     changed[..., ::2, ::2] = False
 
-    cells = weights > 0
-    begin = cells.argmax(1).astype(np.float32)
-    end = begin + cells.sum(1)
-    gap_x, gap_y = (
-        np.maximum(np.maximum(begin - position[..., axis, None], position[..., axis, None] - end), 0) for axis in (0, 1)
-    )
-    touched = gap_y[..., :, None] ** 2 + gap_x[..., None, :] ** 2 < ((radius - 1) ** 2)[:, None, None, None]
+    gap = _gaps(position, weights)
+    # Whose means the player may change: floor and what is outside at once, walls where it reaches into them.
+    near = np.where(solid, -1.0, _SPREAD - 1).astype(np.float32)
+    touched = gap < (np.maximum(radius[:, None, None] + near[which], 0) ** 2)[:, None]
+    covered = touched & solid[which][:, None]
+    covered[..., ::2, ::2] = False
+    beside = _changed_beside_player(difference, position, scenes, which, weights, covered, rules)
     sorts = np.where(solid, kinds, kinds + len(PATCH_KINDS))
     # Goal and obstacles fill their patch, so that their own tolerance says enough; corners are walls again.
     sorts[(kinds == GOAL) | (kinds == OBSTACLE)] = -1
     sorts[:, ::2, ::2] = -1
     changed |= _drifted(rest, ~touched, sorts, which, rules.drift_tolerance)
-    return changed & ~touched
+    return np.where(touched, beside, changed)
+
+
+def _gaps(position: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Squared distance of the player's centre from each patch in pixels, float32 [n, F, P, P]."""
+    cells = weights > 0
+    begin = cells.argmax(1).astype(np.float32)
+    end = begin + cells.sum(1)
+    x, y = (
+        np.maximum(np.maximum(begin - position[..., axis, None], position[..., axis, None] - end), 0) for axis in (0, 1)
+    )
+    return y[..., :, None] ** 2 + x[..., None, :] ** 2
+
+
+def _changed_beside_player(
+    difference: np.ndarray,
+    position: np.ndarray,
+    scenes: Sequence[Scene],
+    which: np.ndarray,
+    weights: np.ndarray,
+    covered: np.ndarray,
+    rules: StrictRules,
+) -> np.ndarray:
+    """Which of the patches that the player covers in part, bool [n, F, P, P], are gone beside it, likewise."""
+    changed = np.zeros_like(covered)
+    video, frame, across, along = np.nonzero(covered)
+    if not len(video):
+        return changed
+    scene = which[video]
+    kinds = np.stack([s.kinds for s in scenes])[scene, across, along]
+    side = weights.shape[1]
+    cell = side / ((len(weights) - 1) // 2)
+    half = int(np.ceil(cell / 2)) + 1 + REACH
+    # The goal and obstacles are looked at in their whole cell: of its inside little shows.
+    whole = (kinds == GOAL) | (kinds == OBSTACLE)
+    edges = np.arange(side)
+    rows, columns, weight = [], [], np.ones((len(video), 1, 1), np.float32)
+    inner = np.ones((len(video), 1, 1), np.float32)
+    for patch, lines, axis in ((across, rows, 1), (along, columns, 2)):
+        middle = np.rint((patch // 2 + 0.5 * (patch % 2)) * cell).astype(int)
+        at = middle[:, None] + np.arange(-half, half)
+        inside = (at >= 0) & (at < side)
+        inside[:, :REACH] = inside[:, -REACH:] = False
+        at = at.clip(0, side - 1)
+        lines.append(at)
+        own = np.where(inside, weights[patch[:, None], at], 0)
+        in_cell = inside & (np.abs(edges[at] + 0.5 - ((patch // 2 + 0.5) * cell)[:, None]) < cell / 2)
+        chosen = np.where(whole[:, None], in_cell, own)
+        weight = weight * np.expand_dims(chosen, 3 - axis)
+        inner = inner * np.expand_dims(own, 3 - axis)
+    here = rows[0], columns[0]
+    drawn, opacity = with_player(scenes, scene, position[video, frame], *here)
+    backgrounds = np.stack([s.background for s in scenes])
+    behind, rest = (
+        np.moveaxis(values[*index, :, here[0][:, :, None], here[1][:, None, :]], -1, 1)
+        for values, index in (
+            (backgrounds, (scene[:, None, None],)),
+            (difference, (video[:, None, None], frame[:, None, None])),
+        )
+    )
+    contrast = np.stack([s.contrast for s in scenes])[scene, across, along]
+    floor = (behind * inner[:, None]).sum((2, 3)) - contrast
+    shown = behind - floor[:, :, None, None]
+    lost = lost_shares(rest + behind, drawn, opacity, shown, weight.astype(np.float32))
+    changed[video, frame, across, along] = lost > np.where(kinds == GOAL, _GOAL_LOST, 1 - rules.wall_opacity)
+    return changed
 
 
 def _drifted(rest: np.ndarray, free: np.ndarray, sorts: np.ndarray, which: np.ndarray, tolerance: float) -> np.ndarray:
