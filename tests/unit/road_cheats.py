@@ -272,6 +272,13 @@ def goal_erased(task: Task) -> Video:
 
 
 @cheat(RULE)
+def goal_erased_on_arrival(task: Task) -> Video:
+    """Where the player hides most of it."""
+    here = int(np.argmin(np.hypot(*(task.trajectory - task.trajectory[-1]).T) > 1e-6))
+    return np.concatenate([task.video[:here], goal_erased(task)[here:]])
+
+
+@cheat(RULE)
 def goal_brought_to_the_player(task: Task) -> Video:
     near = replace(task.level, goal=task.solution[1])
     positions = along(task, task.solution[:2])

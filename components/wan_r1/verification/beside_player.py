@@ -22,79 +22,62 @@ _LEAST_SEEN = 0.1
 
 def with_player(
     scenes: Sequence[Appearance], which: np.ndarray, position: np.ndarray, rows: np.ndarray, columns: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Windows of scenes' backgrounds with the player in them, and its opacity there.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Windows of scenes' backgrounds without and with the player, and the player's opacity.
 
     Args:
         scenes: the scenes, all of one size.
         which: int [T], scene of each window.
         position: float32 [T, 2], (x, y) of the player in pixels.
-        rows: int [T, h], rows of each window, inside the frame.
+        rows: int [T, h], rows of each window, one after the other; outside of the frame its edge is repeated.
         columns: int [T, w], its columns, likewise.
 
     Returns:
-        Pictures float32 [T, 3, h, w] and opacity float32 [T, h, w].
+        Pictures without and with it float32 [T, h, w, 3] and opacity float32 [T, h, w, 1].
     """
     height, width = scenes[0].opacity.shape
+    # Colours last: so the few values of a pixel lie together, and a window is taken out several times faster.
+    backgrounds = np.stack([np.moveaxis(scene.background, 0, -1) for scene in scenes])
+    looks = np.stack([np.dstack([*scene.colour, scene.opacity]) for scene in scenes])
     # The player's look lies with its centre at the origin; a fraction of a pixel is interpolated between four.
     origin = position - np.array([scene.anchor for scene in scenes], np.float32)[which]
     whole = np.floor(origin).astype(int)
-    part = (origin - whole).astype(np.float32)
-    looks = np.stack([np.concatenate([scene.colour, scene.opacity[None]]) for scene in scenes])
-    player = np.zeros((len(which), rows.shape[1], columns.shape[1], 4), np.float32)
-    for down in (0, 1):
-        for right in (0, 1):
-            share = (part[:, 1] if down else 1 - part[:, 1]) * (part[:, 0] if right else 1 - part[:, 0])
-            y = (rows - whole[:, 1:] - down) % height
-            x = (columns - whole[:, :1] - right) % width
-            player += share[:, None, None, None] * looks[which[:, None, None], :, y[:, :, None], x[:, None, :]]
-    player = np.moveaxis(player, -1, 1)
-    backgrounds = np.stack([scene.background for scene in scenes])
-    behind = np.moveaxis(backgrounds[which[:, None, None], :, rows[:, :, None], columns[:, None, :]], -1, 1)
-    opacity = player[:, 3]
-    return behind * (1 - opacity[:, None]) + player[:, :3], opacity
+    right, down = (origin - whole).astype(np.float32).T[:, :, None, None, None]
+    y, x = (
+        (np.concatenate([lines[:, :1] - 1, lines], axis=1) - whole[:, axis, None]) % size
+        for lines, axis, size in ((rows, 1, height), (columns, 0, width))
+    )
+    player = looks[which[:, None, None], y[:, :, None], x[:, None, :]]
+    player = down * player[:, :-1] + (1 - down) * player[:, 1:]
+    player = right * player[:, :, :-1] + (1 - right) * player[:, :, 1:]
+    inside = rows.clip(0, height - 1)[:, :, None], columns.clip(0, width - 1)[:, None, :]
+    behind = backgrounds[which[:, None, None], *inside]
+    opacity = player[..., 3:]
+    return behind, behind * (1 - opacity) + player[..., :3], opacity
 
 
 def lost_shares(
-    frames: np.ndarray,
-    drawn: np.ndarray,
-    opacity: np.ndarray,
-    contrast: np.ndarray,
-    weights: np.ndarray,
+    frames: np.ndarray, drawn: np.ndarray, opacity: np.ndarray, contrast: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
     """Shares of patches' contrast that are gone beside the player, float32 [T]; 0 where too little of it shows.
 
     Args:
-        frames: float32 [T, 3, h, w], windows of the video.
-        drawn: float32 [T, 3, h, w], the same as they should be, from `with_player`.
-        opacity: float32 [T, h, w], of the player.
-        contrast: float32 [T, 3, h, w], what the background has there less the floor's colour.
-        weights: float32 [T, h, w], of each pixel; nothing within three pixels of the window's border may count.
+        frames: float32 [T, h, w, 3], windows of the video.
+        drawn: float32 [T, h, w, 3], the same as they should be, from `with_player`.
+        opacity: float32 [T, h, w, 1], of the player.
+        contrast: float32 [T, h, w, 3], what the background has there less the floor's colour.
+        weights: float32 [T, h, w], of each pixel; nothing within `REACH` pixels of the window's border may count.
     """
-    leak = _blurred(drawn) - drawn
-    rest = frames - drawn
-    seen = contrast * (1 - opacity[:, None])
-    weighted = weights[:, None]
-
-    def product(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        return (weighted * one * other).sum((1, 2, 3))
-
-    cc, cl, ll, cd, ld = (
-        product(*pair) for pair in ((seen, seen), (seen, leak), (leak, leak), (seen, rest), (leak, rest))
-    )
+    many, height, width, _ = drawn.shape
+    # All windows in one call, as one tall image: what it mixes of two of them does not count.
+    size = 2 * REACH + 1
+    blurred = cv2.GaussianBlur(drawn.reshape(many * height, width, 3), (size, size), BLUR).reshape(drawn.shape)
+    root = np.sqrt(weights)[..., None]
+    seen = root * contrast
+    total = (seen**2).sum((1, 2, 3))
+    seen *= 1 - opacity
+    vectors = np.stack([seen, root * (blurred - drawn), root * (frames - drawn)], axis=1).reshape(many, 3, -1)
+    (cc, cl, cd), (_, ll, ld), _ = np.moveaxis(vectors @ vectors.swapaxes(1, 2), 0, -1)
     blur = np.clip((ld * cc - cd * cl) / np.maximum(ll * cc - cl**2, 1e-3), 0, MOST_BLUR)
-    shares = -(cd - blur * cl) / np.maximum(cc, 1e-3)
-    return np.where(cc >= _LEAST_SEEN * product(contrast, contrast), shares, 0).astype(np.float32)
-
-
-def _blurred(pictures: np.ndarray) -> np.ndarray:
-    kernel = cv2.getGaussianKernel(2 * REACH + 1, BLUR).astype(np.float32).ravel()
-    for axis in (2, 3):
-        padding = [(0, 0)] * 4
-        padding[axis] = (REACH, REACH)
-        padded = np.pad(pictures, padding, mode="edge")
-        size = pictures.shape[axis]
-        pictures = sum(
-            share * padded.take(range(shift, shift + size), axis) for shift, share in enumerate(kernel.tolist())
-        )
-    return pictures
+    shares = (blur * cl - cd) / np.maximum(cc, 1e-3)
+    return np.where(cc >= _LEAST_SEEN * total, shares, 0).astype(np.float32)

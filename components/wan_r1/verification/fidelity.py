@@ -62,7 +62,7 @@ def compare(
     radius = np.array([s.radius for s in scenes], np.float32)[which]
     return Backgrounds(
         fidelity=unchanged_shares(frames, position, radius + _SPREAD, scenes, which, rules.fidelity_tau),
-        changed=_changed_patches(difference, position, radius, scenes, which, weights, rules),
+        changed=_changed_patches(frames, difference, position, radius, scenes, which, weights, rules),
     )
 
 
@@ -115,7 +115,7 @@ def neighbour_sums(frames: np.ndarray) -> np.ndarray:
     return total.reshape(n, count, height + 1, width, channels)[:, :, :height]
 
 
-def _changed_patches(difference, position, radius, scenes, which, weights, rules: StrictRules) -> np.ndarray:
+def _changed_patches(frames, difference, position, radius, scenes, which, weights, rules: StrictRules) -> np.ndarray:
     """Patches [n, F, P, P] that lost their contrast with the floor, or whose colour changed in another way."""
     means = np.ascontiguousarray(patch_means(difference, weights))
     # Channels before patches: numpy goes through long rows several times faster than through threes.
@@ -141,8 +141,10 @@ def _changed_patches(difference, position, radius, scenes, which, weights, rules
     near = np.where(solid, -1.0, _SPREAD - 1).astype(np.float32)
     touched = gap < (np.maximum(radius[:, None, None] + near[which], 0) ** 2)[:, None]
     covered = touched & solid[which][:, None]
+    # Neither corners, nor walls at the frame's edge: these lie nearer to the player, and behind them is nothing to gain.
     covered[..., ::2, ::2] = False
-    beside = _changed_beside_player(difference, position, scenes, which, weights, covered, rules)
+    covered[..., [0, -1], :] = covered[..., [0, -1]] = False
+    beside = _changed_beside_player(frames, position, scenes, which, weights, covered, rules)
     sorts = np.where(solid, kinds, kinds + len(PATCH_KINDS))
     # Goal and obstacles fill their patch, so that their own tolerance says enough; corners are walls again.
     sorts[(kinds == GOAL) | (kinds == OBSTACLE)] = -1
@@ -163,7 +165,7 @@ def _gaps(position: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _changed_beside_player(
-    difference: np.ndarray,
+    frames: np.ndarray,
     position: np.ndarray,
     scenes: Sequence[Scene],
     which: np.ndarray,
@@ -173,47 +175,43 @@ def _changed_beside_player(
 ) -> np.ndarray:
     """Which of the patches that the player covers in part, bool [n, F, P, P], are gone beside it, likewise."""
     changed = np.zeros_like(covered)
-    video, frame, across, along = np.nonzero(covered)
+    video, frame, down, right = np.nonzero(covered)
     if not len(video):
         return changed
     scene = which[video]
-    kinds = np.stack([s.kinds for s in scenes])[scene, across, along]
-    side = weights.shape[1]
-    cell = side / ((len(weights) - 1) // 2)
-    half = int(np.ceil(cell / 2)) + 1 + REACH
+    kinds = np.stack([s.kinds for s in scenes])[scene, down, right]
+    contrast = np.stack([s.contrast for s in scenes])[scene, down, right]
     # The goal and obstacles are looked at in their whole cell: of its inside little shows.
     whole = (kinds == GOAL) | (kinds == OBSTACLE)
-    edges = np.arange(side)
-    rows, columns, weight = [], [], np.ones((len(video), 1, 1), np.float32)
-    inner = np.ones((len(video), 1, 1), np.float32)
-    for patch, lines, axis in ((across, rows, 1), (along, columns, 2)):
-        middle = np.rint((patch // 2 + 0.5 * (patch % 2)) * cell).astype(int)
-        at = middle[:, None] + np.arange(-half, half)
-        inside = (at >= 0) & (at < side)
-        inside[:, :REACH] = inside[:, -REACH:] = False
-        at = at.clip(0, side - 1)
-        lines.append(at)
-        own = np.where(inside, weights[patch[:, None], at], 0)
-        in_cell = inside & (np.abs(edges[at] + 0.5 - ((patch // 2 + 0.5) * cell)[:, None]) < cell / 2)
-        chosen = np.where(whole[:, None], in_cell, own)
-        weight = weight * np.expand_dims(chosen, 3 - axis)
-        inner = inner * np.expand_dims(own, 3 - axis)
-    here = rows[0], columns[0]
-    drawn, opacity = with_player(scenes, scene, position[video, frame], *here)
-    backgrounds = np.stack([s.background for s in scenes])
-    behind, rest = (
-        np.moveaxis(values[*index, :, here[0][:, :, None], here[1][:, None, :]], -1, 1)
-        for values, index in (
-            (backgrounds, (scene[:, None, None],)),
-            (difference, (video[:, None, None], frame[:, None, None])),
-        )
-    )
-    contrast = np.stack([s.contrast for s in scenes])[scene, across, along]
-    floor = (behind * inner[:, None]).sum((2, 3)) - contrast
-    shown = behind - floor[:, :, None, None]
-    lost = lost_shares(rest + behind, drawn, opacity, shown, weight.astype(np.float32))
-    changed[video, frame, across, along] = lost > np.where(kinds == GOAL, _GOAL_LOST, 1 - rules.wall_opacity)
+    rows, own_rows, all_rows = _window(down, weights, whole)
+    columns, own_columns, all_columns = _window(right, weights, whole)
+    behind, drawn, opacity = with_player(scenes, scene, position[video, frame], rows, columns)
+    own = (own_rows[:, :, None] * own_columns[:, None, :])[..., None]
+    floor = (behind * own).sum((1, 2)) / own.sum((1, 2)) - contrast
+    last = len(weights[0]) - 1
+    inside = rows.clip(0, last)[:, :, None], columns.clip(0, last)[:, None, :]
+    shown = frames[video[:, None, None], frame[:, None, None], *inside].astype(np.float32)
+    pixels = all_rows[:, :, None] * all_columns[:, None, :]
+    lost = lost_shares(shown, drawn, opacity, behind - floor[:, None, None], pixels)
+    changed[video, frame, down, right] = lost > np.where(kinds == GOAL, _GOAL_LOST, 1 - rules.wall_opacity)
     return changed
+
+
+def _window(patch: np.ndarray, weights: np.ndarray, whole: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lines of pixels around patches [T] of one axis, int [T, w]; their weights in the patch and in what is looked at.
+
+    That is the patch itself or, where ``whole``, the patch's cell.
+    """
+    side = weights.shape[1]
+    cell = side / (len(weights) // 2)
+    half = int(np.ceil(cell / 2)) + REACH
+    middle = patch / 2 * cell
+    lines = np.floor(middle).astype(int)[:, None] + np.arange(-half, half + (cell % 2 > 0))
+    inside = (lines >= 0) & (lines < side)
+    inside[:, :REACH] = inside[:, -REACH:] = False
+    own = np.where(inside, weights[patch[:, None], lines.clip(0, side - 1)], 0)
+    in_cell = inside & (np.abs(lines + 0.5 - middle[:, None]) < cell / 2)
+    return lines, own, np.where(whole[:, None], in_cell, own).astype(np.float32)
 
 
 def _drifted(rest: np.ndarray, free: np.ndarray, sorts: np.ndarray, which: np.ndarray, tolerance: float) -> np.ndarray:
