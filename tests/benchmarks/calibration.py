@@ -46,27 +46,39 @@ def _form(families: tuple[str, ...], each: int, size: int, canvas: int, frames: 
     return Form(families=families, each=each, values=values, **more)
 
 
+IN_TURN = tuple((texture, DIFFICULTIES[k % 3]) for k, texture in enumerate(sorted(TEXTURES)))
+"""Every texture once, the difficulties in turn."""
+EASY = tuple((texture, "easy") for texture in sorted(TEXTURES))
+
 FORMS = {
     "grids, 32 px": _form(GRIDS, 25, 32, 4, 9, 1.0),
     "grids, 64 px": _form(GRIDS, 10, 64, 4, 17, 0.5),
     "grids, 128 px": _form(GRIDS, 4, 128, 8, 29, 1.0),
     "grids, 256 px": _form(GRIDS, 2, 256, 8, 29, 1.0),
     "grids, 512 px": _form(GRIDS, 1, 512, 8, 29, 1.0),
-    "grids, 1024 px": _form(GRIDS, 1, 1024, 16, 61, 1.0, spots=(("plain", "hard"), ("night", "medium"))),
+    "grids, 1024 px": _form(GRIDS, 1, 1024, 8, 29, 1.0, spots=IN_TURN),
+    "grids, 1024 px, 16 cells": _form(GRIDS, 1, 1024, 16, 61, 1.0, spots=(("plain", "hard"), ("night", "medium"))),
     "Sokoban, 32 px": _form(BOXES, 2, 32, 4, 9, 1.0),
     "Sokoban, 64 px": _form(BOXES, 2, 64, 4, 37, 0.25),
+    "Sokoban, 128 px": _form(BOXES, 2, 128, 4, 17, 0.5),
     "Sokoban, 256 px": _form(BOXES, 1, 256, 4, 17, 0.5),
+    "Sokoban, 512 px": _form(BOXES, 1, 512, 4, 17, 0.5, spots=IN_TURN),
+    "Sokoban, 1024 px": _form(BOXES, 1, 1024, 4, 17, 0.5, spots=IN_TURN),
     "roads, 64 px": _form(ROADS, 1, 64, 8, 49, 0.5),
     "roads, 96 px": _form(ROADS, 1, 96, 8, 33, 1.0),
+    "roads, 128 px": _form(ROADS, 1, 128, 8, 49, 0.5),
     "roads, 256 px": _form(ROADS, 1, 256, 8, 49, 0.5),
-    "roads, 512 px": _form(
-        ROADS, 1, 512, 16, 25, 1.0, spots=tuple((texture, "easy") for texture in sorted(TEXTURES)[::2])
-    ),
+    "roads, 512 px": _form(ROADS, 1, 512, 8, 49, 0.5, spots=IN_TURN),
+    "roads, 512 px, 16 cells": _form(ROADS, 1, 512, 16, 25, 1.0, spots=EASY[::2]),
+    "roads, 1024 px, 16 cells": _form(ROADS, 1, 1024, 16, 25, 1.0, spots=EASY[1::2]),
     "rooms, 32 px": _form(ROOMS, 1, 32, 4, 9, 1.0),
     "rooms, 64 px": _form(ROOMS, 1, 64, 8, 17, 0.7),
-    "rooms, 128 px": _form(ROOMS, 1, 128, 8, 41, 0.5, spots=(("plain", "easy"), ("sand", "medium"), ("night", "hard"))),
+    "rooms, 128 px": _form(ROOMS, 1, 128, 8, 41, 0.5, spots=IN_TURN),
+    "rooms, 256 px": _form(ROOMS, 1, 256, 8, 41, 0.5, spots=IN_TURN),
+    "rooms, 512 px": _form(ROOMS, 1, 512, 8, 41, 0.5, spots=IN_TURN),
+    "rooms, 1024 px": _form(ROOMS, 1, 1024, 8, 41, 0.5, spots=IN_TURN),
 }
-"""Canvas, frames and speed that every difficulty fits in, but for the spots."""
+"""Canvas, frames and speed that every difficulty fits in, but for the spots. A road family needs 64 px at least."""
 
 
 def h264(video: np.ndarray) -> np.ndarray:

@@ -141,7 +141,7 @@ def _changed_patches(frames, difference, position, radius, scenes, which, weight
     near = np.where(solid, -1.0, _SPREAD - 1).astype(np.float32)
     touched = gap < (np.maximum(radius[:, None, None] + near[which], 0) ** 2)[:, None]
     covered = touched & solid[which][:, None]
-    # Neither corners, nor walls at the frame's edge: these lie nearer to the player, and behind them is nothing to gain.
+    # Neither corners, nor walls at the edge of the frame: these are nearer to the player, and nothing is behind them.
     covered[..., ::2, ::2] = False
     covered[..., [0, -1], :] = covered[..., [0, -1]] = False
     beside = _changed_beside_player(frames, position, scenes, which, weights, covered, rules)
