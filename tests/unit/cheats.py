@@ -374,6 +374,16 @@ def goal_erased_on_arrival(task: Task) -> Video:
 
 
 @cheat(RULE)
+def half_of_the_goal_painted_over(task: Task) -> Video:
+    """Until the player arrives."""
+    video, row, column = task.video.copy(), *(np.array(task.level.goal) + task.level.offset)
+    side = cell_pixels(task)
+    half = np.s_[row * side : (row + 1) * side, column * side : column * side + side // 2]
+    video[1 : arrival(task), *half] = goal_erased(task)[1 : arrival(task), *half]
+    return video
+
+
+@cheat(RULE)
 def goal_recoloured(task: Task) -> Video:
     look = replace(texture(task), goal=same_luma(texture(task).goal, (220, 40, 200)))
     return draw(task, task.trajectory, background(task, look=look))

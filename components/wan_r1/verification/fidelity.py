@@ -19,6 +19,9 @@ _CONTRAST = 24.0
 """Colour distance from the floor, in levels, from which a patch shows something that can be lost."""
 _FADED_BESIDE_BLUR = 0.25
 """Share of a patch's contrast that must be lost in another way than by blur, for it to count as faded."""
+_GOAL_BESIDE_BLUR = 0.15
+"""The same of the goal, which blur changes less: honest videos come to .10 after H.264 and .02 otherwise, half a goal
+to .20 at least."""
 _GOAL_LOST = 0.2
 """Share of what shows of the goal beside the player that must be lost for it to count as changed. Without H.264 honest
 videos come to .01, drawings of a player on a goal that is gone to .28 at least."""
@@ -131,7 +134,11 @@ def _changed_patches(frames, difference, position, radius, scenes, which, weight
     _, sharp = _split(means, leak, which, 0.0, MOST_BLUR)
     lost, _ = _split(means, solid_contrast, which, -np.inf, np.inf)
     lost_beside_blur, rest = _split(sharp, solid_contrast, which, -np.inf, np.inf)
-    faded = (lost < rules.wall_opacity - 1) & (lost_beside_blur < -_FADED_BESIDE_BLUR)
+    least, beside_blur = (
+        np.where(kinds == GOAL, goal, wall)[which][:, None]
+        for goal, wall in ((rules.goal_opacity, rules.wall_opacity), (_GOAL_BESIDE_BLUR, _FADED_BESIDE_BLUR))
+    )
+    faded = (lost < least - 1) & (lost_beside_blur < -beside_blur)
     changed = faded | ((rest**2).sum(2) > rules.patch_tolerance**2)
     # Corners where walls meet say nothing that the walls do not.
     changed[..., ::2, ::2] = False

@@ -64,7 +64,9 @@ class StrictRules:
     of a solution through the tiny codec keeps 1.000 of the background at this value; an erased wall of one pixel
     changes the mean by about 70 over a width of three."""
     wall_opacity: float = 0.45
-    """Least share of its contrast that a wall, an obstacle or the goal must keep in every frame."""
+    """Least share of its contrast that a wall or an obstacle must keep in every frame."""
+    goal_opacity: float = 0.65
+    """The same of the goal of a grid, which is a larger patch: half of it painted over is a goal changed."""
     patch_tolerance: float = 50.0
     """Largest colour difference (Euclidean) of the mean of a patch that is not explained by a weaker contrast."""
     drift_tolerance: float = 20.0
