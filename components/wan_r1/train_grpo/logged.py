@@ -7,7 +7,6 @@ import numpy as np
 from wan_r1.train_grpo.rollouts import Rollout
 from wan_r1.train_grpo.stitching import Stitched
 
-
 AGREES = "judge_agrees"
 """Component of the rewards of every judge, fitted or multimodal: its score is at least one half exactly on videos that
 are verified exact matches (1) or not (0)."""
