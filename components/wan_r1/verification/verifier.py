@@ -115,8 +115,14 @@ def verify(
                     alone = functools.partial(_read_one, task=tasks[i], scene=scenes[id(tasks[i])])
                     verdict = read_again(videos[i], tasks[i], verdict, rules, alone)
                 if vr_bench:
-                    paths = references[i] if references is not None else None
-                    values = benchmark_metrics(videos[i], verdict.track, tasks[i], benchmark or BenchmarkRules(), paths)
+                    values = benchmark_metrics(
+                        videos[i],
+                        verdict.track,
+                        tasks[i],
+                        benchmark or BenchmarkRules(),
+                        references[i] if references is not None else None,
+                        boxes=verdict.boxes,
+                    )
                     verdict = replace(verdict, **values)
                 verdicts[i] = verdict
     return [verdict for verdict in verdicts if verdict is not None]
