@@ -165,21 +165,23 @@ def grey_fidelity(video: np.ndarray, points: np.ndarray, task: Task, rules: Benc
         return 0.0
     start, goal = _pixel_box(task, task.level.start, height, width), _pixel_box(task, _goal(task), height, width)
     box_width, box_height = start[2] - start[0], start[3] - start[1]
-    first = cv2.cvtColor(video[0], cv2.COLOR_RGB2GRAY).astype(np.int16)
+    first = cv2.cvtColor(video[0], cv2.COLOR_RGB2GRAY)
+    around = np.ones((height, width), bool)
+    for x0, y0, x1, y1 in (start, goal):
+        around[y0:y1, x0:x1] = False
     scores = []
     for frame in sampled:
-        mask = np.ones((height, width), bool)
-        for x0, y0, x1, y1 in (start, goal):
-            mask[y0:y1, x0:x1] = False
+        mask = around.copy()
         x, y = points[int(frame / len(video) * (len(points) - 1))] * (width, height)
         # A box that starts outside is pushed in whole, not cropped, as the benchmark does.
         x0, y0 = max(0, int(x - box_width / 2)), max(0, int(y - box_height / 2))
         mask[y0 : y0 + box_height, x0 : x0 + box_width] = False
-        if not mask.any():
+        compared = np.count_nonzero(mask)
+        if not compared:
             scores.append(1.0)
             continue
-        grey = cv2.cvtColor(video[frame], cv2.COLOR_RGB2GRAY).astype(np.int16)
-        scores.append(1.0 - float((np.abs(grey - first) > rules.pixel_threshold)[mask].mean()))
+        mask &= cv2.absdiff(cv2.cvtColor(video[frame], cv2.COLOR_RGB2GRAY), first) > rules.pixel_threshold
+        scores.append(1.0 - np.count_nonzero(mask) / compared)
     return float(np.mean(scores))
 
 
