@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from vr_bench_skins import SKINS
+from vr_bench_skins import BRIGHT_AND_LARGE, SKINS
 from vr_bench_sokoban_example import BOX_ON_TARGET, TARGET, draw, grid_of, moved, write
 
 from wan_r1 import score
@@ -53,7 +53,7 @@ def rows_of(videos: Path, dataset: Path, output: Path) -> dict[str, dict]:
     return {row["video"]: row for row in pq.read_table(output / "scores.parquet").to_pylist()}
 
 
-@pytest.mark.parametrize("skin", SKINS)
+@pytest.mark.parametrize("skin", (*SKINS, BRIGHT_AND_LARGE))
 def test_a_reference_in_any_skin_is_a_solution(skin: str, levels: list[SokobanLevel], tmp_path: Path) -> None:
     """Boxes and players that fill their cells, and ones that reach a little into the border, among them."""
     longer = [FAMILIES["sokoban"].generate(np.random.default_rng(6), "medium", 4)]

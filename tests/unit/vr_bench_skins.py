@@ -1,7 +1,8 @@
 """Skins of VR-Bench's games on a grid: RGBA tiles by role, as varied as those that the benchmark ships.
 
 1 is flat and light; 2 has patterned floors and walls, and a player of two colours; 3 is dark, with an opaque goal tile;
-4 has a player that fills its tile, on grass between bricks; 5 is all photograph: grain everywhere, soft outlines.
+4 has a player that fills its tile, on grass between bricks; 5 is all photograph: grain everywhere, soft outlines. A
+further one for Sokoban is dark with a bright player that fills its tile.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import cv2
 import numpy as np
 
 SKINS = ("1", "2", "3", "4", "5")
+BRIGHT_AND_LARGE = "6"
 CELL = {"maze": 30, "trapfield": 64, "sokoban": 64}
 """Pixels a cell."""
 Colour = tuple[int, int, int]
@@ -175,6 +177,17 @@ def _photograph(cell: int, game: str) -> Tiles:
     }
 
 
+def _bright_and_large(cell: int, game: str) -> Tiles:
+    found = _dark(cell, game)
+    found["player"][..., 3] = 255
+    found["player"][found["player"][..., :3].sum(-1) == 0, :3] = (235, 235, 245)
+    return found
+
+
 _MAKERS: dict[str, Callable[[int, str], Tiles]] = dict(
-    zip(SKINS, (_flat, _patterned, _dark, _filling, _photograph), strict=True)
+    zip(
+        (*SKINS, BRIGHT_AND_LARGE),
+        (_flat, _patterned, _dark, _filling, _photograph, _bright_and_large),
+        strict=True,
+    )
 )

@@ -28,6 +28,8 @@ _APART, _APART_FILLING = 0.6, 0.9
 that fills its cell is like itself further away."""
 _RIVAL = 0.5
 """Distance in cells from the player's centre within which an answer to a box's look may be the player."""
+_LARGE = 0.6
+"""Radius in cells from which a player's corners come close to those of a box that it pushes."""
 _TAKEN_OUT = 0.58
 """Half side of the square that is taken out of the frames around a box, in cells: past its blur, short of a player that
 pushes it."""
@@ -50,6 +52,7 @@ class BoxScene:
         targets: (x, y) of the targets' centres on the canvas in cells, ``[boxes, 2]``.
         barred: bool [C + 2, C + 2], cells that no box may be in, with a rim around the canvas.
         apart: distance in cells from a box within which there is no other.
+        crowded: whether the player is so large that it touches a box which it pushes.
     """
 
     store: Scene
@@ -59,6 +62,7 @@ class BoxScene:
     targets: np.ndarray
     barred: np.ndarray
     apart: float
+    crowded: bool
 
 
 def get_box_scene(level: SokobanLevel, first_frame: np.ndarray) -> BoxScene:
@@ -125,6 +129,7 @@ def _make_scene(level: SokobanLevel, first_frame: np.ndarray) -> BoxScene:
         targets=np.array([(left + j + 0.5, top + i + 0.5) for i, j in level.targets], np.float32),
         barred=barred,
         apart=_APART_FILLING if fills else _APART,
+        crowded=store.radius > _LARGE * cell,
     )
 
 
@@ -209,7 +214,12 @@ def track_boxes(
     player, other = match_players(difference, [scene.store for scene in scenes], which, rules)
     answers = (other * (player > 0)).reshape(n * frames, height, width)
     reach = np.ones((2 * round(_RIVAL * cell) + 1,) * 2, np.uint8)
-    rival = np.stack([cv2.dilate(frame, reach) for frame in answers]).reshape(gain.shape)
+    rival = np.stack([cv2.dilate(frame, reach) for frame in answers])
+    # A large player is a little like itself up to the box that it touches, which such answers would hide.
+    crowded = np.array([scene.crowded for scene in scenes])[which].repeat(frames)
+    for i in np.flatnonzero(crowded):
+        rival[i] = cv2.dilate(np.where(answers[i] == rival[i], answers[i], 0), reach)
+    rival = rival.reshape(gain.shape)
     # Outside of the board a box is told as a change of the surroundings.
     boards = np.stack([_board_pixels(scene, height) for scene in scenes])[which][:, None]
     left = (gain * (opacity >= rules.duplicate) * (gain > rival) * boards).reshape(n * frames, height, width)
