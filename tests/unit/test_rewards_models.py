@@ -9,12 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_training import grpo
 
+from wan_r1.compare_rewards.stage import build_rows
+from wan_r1.reports.logs import read_log
 from wan_r1.rewards import RewardError, RewardInputs, get_reward
 from wan_r1.rewards.embedding import EmbeddingReward, embedding_parts, reference_video
 from wan_r1.rewards.multimodal_judge import PROMPT, MultimodalReward, parse_score, shown_frames
 from wan_r1.tasks.dataset import make_task
+from wan_r1.training.report import write_log
 from wan_r1.verification import Verdict, verify
+from wan_r1.video_model.tiny import tiny_pipeline
 
 FORM = {"frames": 9, "size": 32, "canvas": 4, "steps_per_frame": 1.0}
 
@@ -234,6 +239,22 @@ def test_a_multimodal_judge_from_a_folder(tiny_judge: Path):
     assert set(output.components) == {"judge", "judge_agrees", "judge_unparsed"}
     assert output.reward.tolist() == [0, 0] and output.components["judge_unparsed"].tolist() == [1, 0]
     assert output.components["judge_agrees"].tolist() == [0, 1]
+
+
+def test_a_multimodal_judge_s_agreement_comes_into_the_comparison(tiny_judge: Path, tmp_path: Path):
+    """Training by a judge with a name logs how often it is right, and the comparison shows it beside the arm."""
+    tiny_pipeline(seed=0).save_pretrained(tmp_path / "model")
+    reward = f"judge:{tiny_judge}"
+    trainer = grpo(tmp_path / "model", tmp_path / "state", iterations=2, reward=reward)
+    trainer.run()
+    for entry in trainer.state.log:
+        # No answer of a random judge can be parsed, so that it is right where the policy solves nothing.
+        assert entry["judge_agreement"] == entry["reward_judge_agrees"] == pytest.approx(1 - entry["em"])
+    write_log(trainer.state.log, tmp_path / "log.parquet")
+    result = {"split": "test", "family": "regular", "n": 4, "em": 0.0, "pr": 0.0, "mf": 1.0, "reward": 0.0}
+    evaluation = {"model": "grpo", "training_reward": reward, "rows": [{**result, "em_low": 0.0, "em_high": 0.5}]}
+    (arm,) = build_rows([read_log(tmp_path / "log.parquet")], [evaluation], window=1)
+    assert arm["reward"] == reward and arm["judge_agreement_last"] == trainer.state.log[-1]["judge_agreement"]
 
 
 def test_the_judge_sees_frames_rules_and_answers_alike(tiny_judge: Path):

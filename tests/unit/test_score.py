@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from vr_bench_example import BOARDS, draw, level_of, resized, save, write_dataset
+from vr_bench_skins import SKINS
 
 from wan_r1 import cli
 from wan_r1.score import SCORE_SCHEMA
@@ -205,6 +206,20 @@ def test_references_of_vr_bench_are_solutions_in_every_skin(benchmark):
         assert row["em"] and row["pr"] == 1 and row["sd"] == 0, (name, row["violations"])
         assert row["mf"] >= 0.99
         assert row["vr_bench_em"] and row["vr_bench_pr"] == 1 and row["vr_bench_sd"] == pytest.approx(0, abs=0.01)
+
+
+@pytest.mark.parametrize("skin", SKINS)
+def test_references_are_solutions_in_any_skin(skin, tmp_path):
+    """Opaque goal tiles, textured floors, a player that fills its tile, dark and light."""
+    levels = write_dataset(tmp_path / "dataset", skins=[skin])
+    rows = score_vr_bench(tmp_path, tmp_path / "dataset")
+    assert len(rows) == len(levels) == 4
+    for name, row in rows.items():
+        assert row["status"] == "ok", (name, row["error"])
+        assert row["em"] and row["sr"] and row["pr"] == 1 and row["sd"] == 0, (name, row["violations"])
+        assert row["mf"] >= 0.99, (name, row["mf"])
+        assert row["vr_bench_em"] and row["vr_bench_sr"] and row["vr_bench_pr"] == 1, name
+        assert row["vr_bench_sd"] == pytest.approx(0, abs=0.01)
 
 
 def test_generated_videos_of_another_size_and_length_are_read(benchmark, tmp_path):

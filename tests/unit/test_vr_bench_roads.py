@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 from collections.abc import Callable
 from functools import lru_cache
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from vr_bench_roads_example import MAKERS, SIDE, Example, maze3d, paste, pathfinder, resample, without_ladders
+from vr_bench_skins import SKINS
 
 from wan_r1 import score
 from wan_r1.score.levels import at_size
@@ -64,6 +66,28 @@ def test_references_score_as_solutions_in_every_skin(folder: Path, tmp_path: Pat
         assert row["violations"] == [] and row["family"] in ("irregular", "maze3d")
     page = (tmp_path / "scores.html").read_text()
     assert page.count("exact match") >= 8 and page.count("No rule broken") == 4
+
+
+INVISIBLE = pytest.mark.xfail(
+    strict=True,
+    reason="before the white around the cubes only the ball's rim shows, which tracking takes for two players or none",
+)
+
+
+@pytest.mark.parametrize(
+    ("game", "skin"),
+    [*itertools.product(MAKERS, SKINS), pytest.param("maze3d", "white ball", marks=INVISIBLE)],
+)
+def test_references_score_as_solutions_in_any_skin(game: str, skin: str, tmp_path: Path) -> None:
+    for number, seed in enumerate((1, 7), 1):
+        MAKERS[game](seed, "easy", skin).write(tmp_path / "data" / game / skin / "easy", f"easy_{number:04d}")
+    score.run(videos=tmp_path / "data", dataset=tmp_path / "data", output=tmp_path / "out", layout="vr-bench")
+    rows = pq.read_table(tmp_path / "out/scores.parquet").to_pylist()
+    assert len(rows) == 2
+    for row in rows:
+        assert row["status"] == "ok", row["error"]
+        assert row["em"] and row["sr"] and row["pr"] == 1 and row["sd"] == 0 and row["mf"] >= 0.99, row
+        assert row["vr_bench_em"] and row["vr_bench_sr"] and row["vr_bench_pr"] == 1 and row["vr_bench_mf"] > 0.97, row
 
 
 def straight(made: Example) -> np.ndarray:

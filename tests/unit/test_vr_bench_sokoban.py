@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
-from vr_bench_example import save
+from vr_bench_skins import BRIGHT_AND_LARGE, SKINS
+from vr_bench_sokoban_example import BOX_ON_TARGET, TARGET, draw, grid_of, moved, write
 
+from wan_r1 import score
 from wan_r1.score.vr_bench_layout import read_vr_bench_level
 from wan_r1.task_tools import vr_bench_import
 from wan_r1.tasks.dataset import read_tasks
@@ -17,64 +19,7 @@ from wan_r1.tasks.families import FAMILIES
 from wan_r1.tasks.schema import DataContractError
 from wan_r1.tasks.sokoban import SokobanLevel, place_cells
 from wan_r1.tasks.textures import FOREIGN
-from wan_r1.tasks.video import encode_image
 from wan_r1.verification import verify
-
-CELL = 64
-WALL, BOX, TARGET, BOX_ON_TARGET, PLAYER = 1, 2, 3, 4, 5
-
-
-def grid_of(level: SokobanLevel) -> np.ndarray:
-    """The level's board as the benchmark has it: with walls around it."""
-    grid = np.zeros((level.rows + 2, level.columns + 2), int)
-    grid[[0, -1]], grid[:, [0, -1]] = WALL, WALL
-    for code, cells in ((WALL, level.blocked), (TARGET, level.targets), (BOX, level.boxes), (PLAYER, [level.player])):
-        for row, column in cells:
-            grid[row + 1, column + 1] = code
-    return grid
-
-
-def draw(grid: np.ndarray, path: list[tuple[int, ...]]) -> np.ndarray:
-    """A video in flat sprites at 12 frames a move, places truncated to whole pixels."""
-    y, x = np.mgrid[:CELL, :CELL] + 0.5 - CELL / 2
-    disc, square = np.hypot(x, y) < 0.36 * CELL, np.maximum(np.abs(x), np.abs(y)) < 0.34 * CELL
-    behind = np.full((*np.multiply(grid.shape, CELL), 3), (250, 250, 250), np.uint8)
-
-    def paste(image: np.ndarray, colour: tuple[int, int, int], mask: np.ndarray, top: int, left: int) -> None:
-        image[top : top + CELL, left : left + CELL][mask] = colour
-
-    for row, column in np.argwhere(grid > 0):
-        if grid[row, column] in (WALL, TARGET):
-            colour = (120, 120, 125) if grid[row, column] == WALL else (250, 150, 190)
-            paste(behind, colour, np.ones_like(disc), row * CELL, column * CELL)
-    frames = []
-    for a, b, k in [(a, b, k) for a, b in itertools.pairwise(path) for k in range(12)] + [(path[-1], path[-1], 0)]:
-        image = behind.copy()
-        now = (np.array(a) + (np.array(b) - np.array(a)) * k / 12 + 1) * CELL
-        (top, left), *boxes = now.astype(int).reshape(-1, 2).tolist()
-        for box in boxes:
-            paste(image, (240, 200, 40), square, *box)
-        paste(image, (40, 80, 220), disc, top, left)
-        frames.append(image)
-    return np.stack(frames)
-
-
-def write(folder: Path, stem: str, grid: np.ndarray, video: np.ndarray) -> None:
-    save(video, folder / "videos" / f"{stem}.mp4")
-    for kind in ("states", "images"):
-        (folder / kind).mkdir(parents=True, exist_ok=True)
-    (folder / "images" / f"{stem}.png").write_bytes(encode_image(video[0]))
-
-    def entity(code: int) -> dict:
-        row, column = (int(value) for value in np.argwhere(grid == code)[0])
-        box = {"x": column * CELL, "y": row * CELL, "width": CELL, "height": CELL}
-        return {"bbox": box, "grid_pos": {"row": row, "col": column}}
-
-    entities = {"player": entity(PLAYER), "goal": entity(TARGET), "boxes": [entity(BOX)]}
-    render = {"cell_size": CELL, "image_width": video.shape[2], "image_height": video.shape[1]}
-    state = {"version": "1.0", "game_type": "sokoban", "entities": entities, "render": render, "metadata": {}}
-    state["grid"] = {"data": grid.tolist(), "height": grid.shape[0], "width": grid.shape[1]}
-    (folder / "states" / f"{stem}.json").write_text(json.dumps(state))
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +32,7 @@ def folder(levels: list[SokobanLevel], tmp_path_factory: pytest.TempPathFactory)
     root = tmp_path_factory.mktemp("bench")
     for number, level in enumerate(levels, 1):
         grid = grid_of(level)
-        write(root / "eval/sokoban/7/easy", f"easy_{number:04d}", grid, draw(grid, list(level.solve().path)))
+        write(root / "eval/sokoban/7/easy", f"easy_{number:04d}", grid, draw(grid, moved(level.solve().path)))
     return root
 
 
@@ -96,10 +41,56 @@ def test_a_state_is_read_with_its_solution_and_its_reference_is_one(folder: Path
         task = read_vr_bench_level(state)
         assert (task.level.rows, task.level.canvas) == (level.rows + 2, level.rows + 2)
         assert [tuple(np.subtract(place, 1)) for place in task.solution] == list(level.solve().path)
-        video = draw(grid_of(level), list(level.solve().path))
-        boxless = draw(grid_of(level), [(*place[:2], *level.start[2:]) for place in level.solve().path])
+        video = draw(grid_of(level), moved(level.solve().path))
+        boxless = draw(grid_of(level), moved([(*place[:2], *level.start[2:]) for place in level.solve().path]))
         solved, not_pushed = verify([video, boxless], [task, task], any_length=True)
         assert solved.em and not solved.violations and not not_pushed.em
+
+
+def rows_of(videos: Path, dataset: Path, output: Path) -> dict[str, dict]:
+    """What ``wan-r1 score`` says of each video."""
+    score.run(videos=videos, dataset=dataset, output=output, layout="vr-bench")
+    return {row["video"]: row for row in pq.read_table(output / "scores.parquet").to_pylist()}
+
+
+@pytest.mark.parametrize("skin", (*SKINS, BRIGHT_AND_LARGE))
+def test_a_reference_in_any_skin_is_a_solution(skin: str, levels: list[SokobanLevel], tmp_path: Path) -> None:
+    """Boxes and players that fill their cells, and ones that reach a little into the border, among them."""
+    longer = [FAMILIES["sokoban"].generate(np.random.default_rng(6), "medium", 4)]
+    for number, level in enumerate(levels + longer, 1):
+        grid = grid_of(level)
+        video = draw(grid, moved(level.solve().path), skin)
+        write(tmp_path / "data/sokoban" / skin / "easy", f"easy_{number:04d}", grid, video)
+    rows = rows_of(tmp_path / "data", tmp_path / "data", tmp_path / "out")
+    assert len(rows) == len(levels) + 1
+    for name, row in rows.items():
+        assert row["status"] == "ok", (name, row["error"])
+        assert row["em"] and row["sr"] and row["pr"] == 1 and row["sd"] == 0, (name, row["violations"])
+        assert row["mf"] >= 0.99, (name, row["mf"])
+        assert row["vr_bench_em"] and row["vr_bench_sr"] and row["vr_bench_pr"] == 1, name
+        # The box that is pushed counts as changed background: .97 to .99 in the benchmark's own references.
+        assert row["vr_bench_sd"] == pytest.approx(0, abs=0.01) and row["vr_bench_mf"] > 0.93
+
+
+def test_the_benchmark_s_success_follows_the_box_and_the_rest_the_player(
+    folder: Path, levels: list[SokobanLevel], tmp_path: Path
+) -> None:
+    """As measured with its own code: a box that glides home alone is a success, a player who pushes nothing is none."""
+    for number, level in enumerate(levels, 1):
+        states = moved(level.solve().path)
+        glides, walks = states.copy(), states.copy()
+        glides[:, :2], walks[:, 2:] = states[0, :2], states[0, 2:]
+        for name, cheat in (("glides", glides), ("walks", walks)):
+            write(tmp_path / "videos", f"easy_{number:04d}_{name}", grid_of(level), draw(grid_of(level), cheat))
+    rows = rows_of(tmp_path / "videos", folder, tmp_path / "out")
+    assert len(rows) == 2 * len(levels)
+    for name, row in rows.items():
+        assert row["status"] == "ok" and not row["em"] and not row["sr"], (name, row["error"])
+        # A player who goes over the box that it should push hides it.
+        assert {found["kind"] for found in row["violations"]} & {"box_moved", "box_lost"} and not row["vr_bench_em"]
+        assert row["vr_bench_sr"] == ("glides" in name) and row["vr_bench_sd"] is None
+        if "glides" in name:
+            assert row["vr_bench_pr"] < 0.2
 
 
 def test_levels_are_imported_in_their_own_skin(folder: Path, levels: list[SokobanLevel], tmp_path: Path) -> None:
@@ -113,7 +104,7 @@ def test_levels_are_imported_in_their_own_skin(folder: Path, levels: list[Sokoba
 
 def test_what_is_no_level_is_named(folder: Path, levels: list[SokobanLevel], tmp_path: Path) -> None:
     grid = grid_of(levels[0])
-    video = draw(grid, list(levels[0].solve().path))
+    video = draw(grid, moved(levels[0].solve().path))
     place = tmp_path / "bench/sokoban/7/easy"
     write(place, "easy_0001", grid, video)
     grid[grid == TARGET] = BOX_ON_TARGET
@@ -140,7 +131,7 @@ def test_a_reference_with_more_moves_than_needed_is_named_and_kept_for_scoring(t
     player = [(1, 0), (0, 0), (0, 1), (1, 1), (1, 0), (2, 0), (2, 1)]
     path = [(*cell, *box) for cell, box in zip(player, [(1, 1)] * 3 + [(2, 1)] * 3 + [(2, 2)], strict=True)]
     assert level.solve().steps == 4 and level.solve().count == 1
-    write(tmp_path / "bench/sokoban/7/easy", "easy_0001", grid_of(level), draw(grid_of(level), path))
+    write(tmp_path / "bench/sokoban/7/easy", "easy_0001", grid_of(level), draw(grid_of(level), moved(path)))
     says = r"easy_0001\.json breaks the rule 'solution_shortest': the solution has 6 moves.* the shortest path 4"
     with pytest.raises(DataContractError, match=says):
         vr_bench_import.run(source=tmp_path / "bench", output=tmp_path / "strict")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import itertools
 import json
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
+from vr_bench_skins import CELL, paste, sprites
 
 from wan_r1.tasks.level import GridLevel
 from wan_r1.tasks.video import encode_image
@@ -25,37 +27,6 @@ BOARDS = {
         ["00100", "03101", "00002", "01000", "00100"],
     ],
 }
-CELL = {"maze": 30, "trapfield": 64}
-SKINS = ("1", "2")
-
-
-def sprites(game: str, skin: str) -> dict[str, np.ndarray]:
-    """RGBA tiles by role. Skin 1 is flat; skin 2 has patterned floors and walls and a player with two colours."""
-    cell = CELL[game]
-    rng = np.random.default_rng(7)
-    y, x = np.mgrid[:cell, :cell] + 0.5 - cell / 2
-
-    def flat(colour, mask=None) -> np.ndarray:
-        tile = np.zeros((cell, cell, 4), np.uint8)
-        tile[..., :3] = colour
-        tile[..., 3] = 255 if mask is None else 255 * mask
-        return tile
-
-    disc = np.hypot(x, y) < 0.36 * cell
-    cross = (np.abs(np.abs(x) - np.abs(y)) < 0.1 * cell) & (np.maximum(np.abs(x), np.abs(y)) < 0.36 * cell)
-    if game == "maze":
-        found = {"player": flat((220, 40, 40), disc), "goal": flat((50, 180, 60)), "floor": flat((255, 255, 255))}
-        found["blocked"] = flat((150, 200, 235))
-    else:
-        found = {"player": flat((40, 80, 220), disc), "goal": flat((60, 190, 90), disc), "floor": flat((225, 225, 225))}
-        found["blocked"] = flat((215, 50, 50), cross)
-    if skin == "2":
-        for role in ("floor", "blocked"):
-            coarse = rng.integers(-14, 15, (cell // 5 + 1, cell // 5 + 1, 1)).repeat(5, 0).repeat(5, 1)[:cell, :cell]
-            found[role][..., :3] = np.clip(found[role][..., :3].astype(int) + coarse, 0, 255)
-        found["player"] = flat((30, 30, 40), np.hypot(x, y) < 0.42 * cell)
-        found["player"][(np.hypot(x, y - 0.1 * cell) < 0.2 * cell), :3] = (250, 210, 60)
-    return found
 
 
 def level_of(board: list[str], family: str = "trapfield") -> GridLevel:
@@ -80,11 +51,6 @@ def draw(game: str, skin: str, board: list[str], cells: list[tuple[int, int]]) -
     cell, look = CELL[game], sprites(game, skin)
     height, width = len(board) * cell, len(board[0]) * cell
     behind = np.zeros((height, width, 3), np.uint8)
-
-    def paste(image: np.ndarray, tile: np.ndarray, top: int, left: int) -> None:
-        part = image[top : top + cell, left : left + cell]
-        alpha = tile[..., 3:] / 255
-        part[:] = np.rint(part * (1 - alpha) + tile[..., :3] * alpha).astype(np.uint8)
 
     for r, row in enumerate(board):
         for c, code in enumerate(row):
@@ -118,11 +84,11 @@ def save(video: np.ndarray, path: Path) -> None:
     path.write_bytes(file.getvalue())
 
 
-def write_dataset(root: Path) -> list[tuple[str, str, str, list[str]]]:
+def write_dataset(root: Path, skins: Sequence[str] = ("1", "2")) -> list[tuple[str, str, str, list[str]]]:
     """Write it below ``root``; returns (game, skin, stem, board) of every level."""
     made = []
     for game, boards in BOARDS.items():
-        for skin in SKINS:
+        for skin in skins:
             for number, board in enumerate(boards, 1):
                 stem, folder = f"easy_{number:04d}", root / game / skin / "easy"
                 level = level_of(board)

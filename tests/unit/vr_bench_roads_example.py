@@ -154,6 +154,38 @@ def _network(rng: np.random.Generator, difficulty: str):
     return (rng, diagram.vertices, laid, path[::-1]) if len(path) >= fewest else None
 
 
+def _road_skin(skin: str, icon: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What roads are cut from ``[SIDE, SIDE, 3]``, and the sprites of player and end, ``icon`` pixels a side.
+
+    1 is flat and white; 2 sand; 3 a golf course, as the benchmark's second; 4 dark, with sprites that are opaque
+    squares; 5 a photograph, with soft sprites of many colours.
+    """
+    rng = np.random.default_rng(5)
+    if skin == "1":
+        return np.full((SIDE, SIDE, 3), 255, np.float32), disc(icon, (40, 200, 60)), disc(icon, (220, 40, 40))
+    if skin == "5":
+        noise = rng.normal(0, 1, (SIDE, SIDE, 3))
+        smooth = cv2.GaussianBlur(noise, (0, 0), 6) / 0.047 + 0.5 * noise
+        player, end = disc(icon, (235, 120, 40), (60, 40, 30)), disc(icon, (90, 40, 140), (230, 220, 120))
+        for sprite in (player, end):
+            sprite[..., :3] = np.clip(sprite[..., :3] + rng.normal(0, 20, (icon, icon, 3)), 0, 255)
+            sprite[..., 3] = cv2.GaussianBlur(sprite[..., 3], (0, 0), 1)
+        return np.array([185, 175, 165]) + 9 * smooth, player, end
+    colour = {"2": (150, 120, 80), "3": (90, 160, 60), "4": (58, 60, 66)}[skin]
+    grain = rng.normal(0, 12 if skin != "4" else 5, (16, 16, 1)).repeat(4, 0).repeat(4, 1)
+    texture = np.array(colour, np.float32) + np.tile(grain, (SIDE // 64, SIDE // 64, 1))
+    if skin == "2":
+        return texture, disc(icon, (30, 90, 220), (255, 240, 120)), disc(icon, (190, 60, 200), (250, 250, 250))
+    if skin == "3":
+        return texture, disc(icon, (245, 245, 245), (225, 225, 228)), disc(icon, (25, 35, 20), (70, 50, 35))
+    squares = []
+    for outer, inner in (((0, 220, 220), (10, 40, 60)), ((250, 60, 160), (70, 10, 50))):
+        sprite = np.full((icon, icon, 4), (*outer, 255), np.uint8)
+        sprite[icon // 4 : -icon // 4, icon // 4 : -icon // 4, :3] = inner
+        squares.append(sprite)
+    return texture, squares[0], squares[1]
+
+
 def _drawn_roads(rng, points, edges, path, difficulty: str, skin: str) -> Example:
     road = ROADS[difficulty][0]
     segments = {}
@@ -164,15 +196,8 @@ def _drawn_roads(rng, points, edges, path, difficulty: str, skin: str) -> Exampl
     cover = np.zeros((SIDE, SIDE), np.uint8)
     for segment in segments.values():
         cv2.polylines(cover, [bend(segment).astype(np.int32)], False, 255, road, cv2.LINE_AA)
-    flat = skin == "1"
-    texture = np.full((SIDE, SIDE, 3), 255 if flat else (150, 120, 80), np.float32)
-    if not flat:
-        grain = np.random.default_rng(5).normal(0, 12, (16, 16, 1)).repeat(4, 0).repeat(4, 1)
-        texture += np.tile(grain, (SIDE // 64, SIDE // 64, 1))
+    texture, player, end = _road_skin(skin, int(0.8 * road))
     behind = np.rint(texture * (cover[..., None] / 255)).clip(0, 255).astype(np.uint8)
-    icon = int(0.8 * road)
-    end = disc(icon, (220, 40, 40)) if flat else disc(icon, (190, 60, 200), (250, 250, 250))
-    player = disc(icon, (40, 200, 60)) if flat else disc(icon, (30, 90, 220), (255, 240, 120))
     goalless = behind.copy()
     paste(behind, end, *points[path[-1]])
     line, chosen, order = [], [], list(segments)
@@ -221,6 +246,10 @@ def _drawn_roads(rng, points, edges, path, difficulty: str, skin: str) -> Exampl
 COLOURS = {
     "1": {"start": (68, 68, 255), "goal": (255, 68, 68), "cube": (136, 136, 136), "ball": (255, 215, 0)},
     "2": {"start": (90, 160, 90), "goal": (240, 150, 60), "cube": (70, 110, 150), "ball": (170, 60, 190)},
+    "3": {"start": (30, 90, 60), "goal": (120, 30, 50), "cube": (45, 45, 55), "ball": (250, 220, 80)},
+    "4": {"start": (190, 225, 250), "goal": (250, 200, 220), "cube": (235, 225, 200), "ball": (30, 60, 120)},
+    "5": {"start": (250, 220, 60), "goal": (60, 200, 200), "cube": (170, 90, 60), "ball": (40, 170, 60)},
+    "white ball": {"start": (30, 90, 60), "goal": (120, 30, 50), "cube": (45, 45, 55), "ball": (240, 240, 245)},
 }
 
 

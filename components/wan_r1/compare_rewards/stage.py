@@ -86,7 +86,7 @@ def run(
                     comparison_table(rows),
                     note(
                         "Verified reward is the trajectory reward from verified facts, whatever an arm was trained on; "
-                        "the judge agrees where its score is above one half exactly on solved levels."
+                        "the judge agrees where its score is at least one half exactly on solved levels."
                     ),
                 ],
             ),

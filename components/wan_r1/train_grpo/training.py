@@ -285,7 +285,7 @@ class GrpoTrainer:
             spread=config.advantage_std,
             best_and_worst=config.best_and_worst,
         )
-        entry = logged_of(rollout, stitched, judged=self.judge is not None)
+        entry = logged_of(rollout, stitched)
         if config.curriculum_floor < 1:
             outcomes = [(kind_of(task), float(v.em)) for task, v in zip(rollout.tasks, rollout.verdicts, strict=True)]
             self.curriculum.learn(self.processes.everyones(outcomes))

@@ -94,7 +94,8 @@ def learn_appearance(
     mean = colour.sum((0, 1)) / opacity.sum()
     towards = (mean - background).transpose(2, 0, 1)
     apart = (towards**2).sum(0)
-    paint = np.where(apart > _VISIBLE * ((mean - floor) ** 2).sum(), towards / apart, 0)
+    visible = apart > _VISIBLE * ((mean - floor) ** 2).sum()
+    paint = np.divide(towards, apart, out=np.zeros_like(towards), where=visible)
 
     empty = np.ascontiguousarray(background.transpose(2, 0, 1))
     leak = cv2.GaussianBlur(background, (0, 0), BLUR).transpose(2, 0, 1) - empty

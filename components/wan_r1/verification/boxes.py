@@ -19,17 +19,22 @@ from wan_r1.tasks.level import GridLevel
 from wan_r1.tasks.sokoban import SokobanLevel, push_along
 from wan_r1.verification.appearance import Appearance, SceneError, learn_appearance
 from wan_r1.verification.matching import match_players
-from wan_r1.verification.scene import BAND, GOAL, Scene, get_scene, reading_size, reduce_frames
+from wan_r1.verification.scene import BAND, GOAL, Scene, border_sorts, get_scene, reading_size, reduce_frames
 from wan_r1.verification.tracking import refine_peaks
 from wan_r1.verification.verdict import StrictRules
 
-_APART = 0.6
-"""Distance in cells within which a second answer of the matched filter is the same box: boxes are a cell apart."""
+_APART, _APART_FILLING = 0.6, 0.9
+"""Distance in cells within which a second answer of the matched filter is the same box: boxes are a cell apart. One
+that fills its cell is like itself further away."""
 _RIVAL = 0.5
 """Distance in cells from the player's centre within which an answer to a box's look may be the player."""
+_LARGE = 0.6
+"""Radius in cells from which a player's corners come close to those of a box that it pushes."""
 _TAKEN_OUT = 0.58
 """Half side of the square that is taken out of the frames around a box, in cells: past its blur, short of a player that
 pushes it."""
+_REACHES = 16.0
+"""Colour distance, in levels, from which a border of a box's cell shows the box: less could not be missed there."""
 
 _kept: OrderedDict[tuple, BoxScene] = OrderedDict()
 _KEPT_MOST = 1024
@@ -46,6 +51,8 @@ class BoxScene:
         path: the player's cells on the canvas along the solution.
         targets: (x, y) of the targets' centres on the canvas in cells, ``[boxes, 2]``.
         barred: bool [C + 2, C + 2], cells that no box may be in, with a rim around the canvas.
+        apart: distance in cells from a box within which there is no other.
+        crowded: whether the player is so large that it touches a box which it pushes.
     """
 
     store: Scene
@@ -54,6 +61,8 @@ class BoxScene:
     path: tuple[tuple[int, int], ...]
     targets: np.ndarray
     barred: np.ndarray
+    apart: float
+    crowded: bool
 
 
 def get_box_scene(level: SokobanLevel, first_frame: np.ndarray) -> BoxScene:
@@ -83,15 +92,16 @@ def _make_scene(level: SokobanLevel, first_frame: np.ndarray) -> BoxScene:
         start=level.player,
         goal=level.targets[0],
     )
-    store = get_scene(walls, _without_boxes(image, level, cell))
+    empty, unknown, fills = _without_boxes(image, level, walls, cell)
+    store = get_scene(walls, empty)
     kinds = store.kinds.copy()
     for row, column in level.targets:
         kinds[2 * (top + row) + 1, 2 * (left + column) + 1] = GOAL
     background = store.background.transpose(1, 2, 0)
     row, column = level.boxes[0]
     x, y = (value * side for value in level.center((row, column)))
-    # Floor is known inside of the cell alone; a window up to the frame's edge would add a rim there that no box has.
-    inset = max(1, round(BAND * cell))
+    # Where no box reaches the border of its cell, a window up to the frame's edge would add a rim there that none has.
+    inset = 0 if fills else max(1, round(BAND * cell))
     try:
         box = learn_appearance(
             image.astype(np.float32),
@@ -112,34 +122,61 @@ def _make_scene(level: SokobanLevel, first_frame: np.ndarray) -> BoxScene:
     for i, j in itertools.product(range(level.rows), range(level.columns)):
         barred[1 + top + i, 1 + left + j] = not level.is_free((i, j))
     return BoxScene(
-        store=replace(store, kinds=kinds),
+        store=replace(store, kinds=kinds, unknown=store.unknown | unknown),
         box=box,
         level=level,
         path=tuple((top + place[0], left + place[1]) for place in solution.path),
         targets=np.array([(left + j + 0.5, top + i + 0.5) for i, j in level.targets], np.float32),
         barred=barred,
+        apart=_APART_FILLING if fills else _APART,
+        crowded=store.radius > _LARGE * cell,
     )
 
 
-def _without_boxes(image: np.ndarray, level: SokobanLevel, cell: float) -> np.ndarray:
-    """The given image with floor, as other cells show it, where its boxes are."""
-    n, inset = int(cell), max(1, round(BAND * cell))
-    inside = slice(inset, n - inset)
+def _without_boxes(
+    image: np.ndarray, level: SokobanLevel, walls: GridLevel, cell: float
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """The given image with floor, as other cells show it, where its boxes are.
 
-    def tile(place: tuple[int, int]) -> np.ndarray:
+    As with the player, a border strip is replaced only where a box reaches into it, by what other cells show on such
+    a side; if there are none, and in the corners, it stays unknown.
+
+    Returns:
+        The image, a mask [H, W] of what could not be told, and whether a box reaches a border of its cell.
+    """
+    n, inset = int(cell), max(1, round(BAND * cell))
+    inside, low, high, every = slice(inset, n - inset), slice(0, inset), slice(n - inset, n), slice(0, n)
+    strips = ((low, inside), (high, inside), (inside, low), (inside, high))
+    edges = ((low, every), (high, every), (every, low), (every, high))
+
+    def tile(place: tuple[int, int], of: np.ndarray) -> np.ndarray:
         y, x = (round((place[axis] + level.offset[axis]) * cell) for axis in (0, 1))
-        return image[y : y + n, x : x + n]
+        return of[y : y + n, x : x + n]
 
     special = {level.player, *level.boxes, *level.targets}
     board = itertools.product(range(level.rows), range(level.columns))
     plain = [place for place in board if level.is_free(place) and place not in special]
     if not plain:
         raise SceneError(f"level {level.level_id} has no empty cell: its floor cannot be learned")
-    floor = np.median([tile(place)[inside, inside] for place in plain], axis=0).round().astype(np.uint8)
-    image = image.copy()
+    tiles = np.stack([tile(place, image) for place in plain])
+    sorts = [border_sorts(walls, place) for place in plain]
+    floor = np.median(tiles, axis=0).round().astype(np.uint8)
+    result, unknown, fills = image.copy(), np.zeros(image.shape[:2], bool), False
     for place in level.boxes:
-        tile(place)[inside, inside] = floor
-    return image
+        new, unknown_here = tile(place, result), tile(place, unknown)
+        new[inside, inside] = floor[inside, inside]
+        for i, sort in enumerate(border_sorts(walls, place)):
+            same = [k for k, other in enumerate(sorts) if other[i] == sort]
+            usual = np.median(tiles[same], axis=0) if same else floor
+            shown = np.linalg.norm(tile(place, image)[strips[i]] - usual[strips[i]].astype(np.float32), axis=-1)
+            if shown.max() <= _REACHES:
+                continue
+            fills = True
+            unknown_here[edges[i]] = True
+            if same:
+                new[strips[i]] = usual[strips[i]].round()
+                unknown_here[strips[i]] = False
+    return result, unknown, fills
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,13 +214,19 @@ def track_boxes(
     player, other = match_players(difference, [scene.store for scene in scenes], which, rules)
     answers = (other * (player > 0)).reshape(n * frames, height, width)
     reach = np.ones((2 * round(_RIVAL * cell) + 1,) * 2, np.uint8)
-    rival = np.stack([cv2.dilate(frame, reach) for frame in answers]).reshape(gain.shape)
+    rival = np.stack([cv2.dilate(frame, reach) for frame in answers])
+    # A large player is a little like itself up to the box that it touches, which such answers would hide.
+    crowded = np.array([scene.crowded for scene in scenes])[which].repeat(frames)
+    for i in np.flatnonzero(crowded):
+        rival[i] = cv2.dilate(np.where(answers[i] == rival[i], answers[i], 0), reach)
+    rival = rival.reshape(gain.shape)
     # Outside of the board a box is told as a change of the surroundings.
     boards = np.stack([_board_pixels(scene, height) for scene in scenes])[which][:, None]
     left = (gain * (opacity >= rules.duplicate) * (gain > rival) * boards).reshape(n * frames, height, width)
     anchors = np.array([look.anchor for look in looks], np.float32)[which]
     rows, columns = np.arange(height)[:, None], np.arange(width)[None, :]
     every = np.arange(n * frames)
+    apart = (np.array([scene.apart for scene in scenes])[which] * cell).repeat(frames)[:, None, None]
     places, strengths = [], []
     for _ in range(number + 1):
         pixel = left.reshape(len(left), -1).argmax(1)
@@ -198,7 +241,7 @@ def track_boxes(
             np.abs(columns - (pixel % width)[:, None, None]),
         )
         away_y, away_x = np.minimum(away_y, height - away_y), np.minimum(away_x, width - away_x)
-        left = np.where(np.maximum(away_y, away_x) < _APART * cell, 0, left)
+        left = np.where(np.maximum(away_y, away_x) < apart, 0, left)
     spots = np.stack(places[:number], axis=2).astype(np.float32)
     spots[np.stack(strengths[:number], axis=2) < rules.present] = np.nan
     homes = np.array([[s.level.center(box) for box in s.level.boxes] for s in scenes], np.float32)[which]

@@ -262,7 +262,7 @@ def _without_player(image: np.ndarray, level: GridLevel) -> tuple[np.ndarray, np
 
     difference = np.abs(tile(level.start) - np.median(alike, axis=0)).max(-1)
     strong = difference > 0.5 * difference[inside, inside].max()
-    sorts = [_border_sorts(level, place) for place in others]
+    sorts = [border_sorts(level, place) for place in others]
     low, high = slice(0, inset), slice(n - inset, n)
     every = slice(0, n)
     edges = ((low, every), (high, every), (every, low), (every, high))
@@ -270,7 +270,7 @@ def _without_player(image: np.ndarray, level: GridLevel) -> tuple[np.ndarray, np
     rims = ((inset, inside), (n - inset - 1, inside), (inside, inset), (inside, n - inset - 1))
     unknown = np.zeros(image.shape[:2], bool)
     unknown_here = unknown[y : y + n, x : x + n]
-    for i, sort in enumerate(_border_sorts(level, level.start)):
+    for i, sort in enumerate(border_sorts(level, level.start)):
         if not strong[rims[i]].any():
             continue
         # Its corners too: they belong to two sides, so no other cell's are sure to be the same.
@@ -282,7 +282,7 @@ def _without_player(image: np.ndarray, level: GridLevel) -> tuple[np.ndarray, np
     return result, floor, unknown
 
 
-def _border_sorts(level: GridLevel, place: Cell) -> list[tuple[bool, bool, bool]]:
+def border_sorts(level: GridLevel, place: Cell) -> list[tuple[bool, bool, bool]]:
     """What is on each side of a cell: (may be crossed, is on the board, is blocked)."""
     around = [(place[0] + row, place[1] + column) for row, column in SIDES]
     return [(level.open_between(place, other), level.contains(other), other in level.blocked) for other in around]

@@ -102,7 +102,7 @@ class Verdict:
         mf: fidelity: mean over frames of the share of background pixels unchanged from the *given* first frame.
         first_frame: the same of frame 0 alone: how far the video starts with the given image.
         vr_bench_em: the benchmark's exact match; like the other four None unless asked for.
-        vr_bench_sr: the benchmark's success: any point in the goal's box.
+        vr_bench_sr: the benchmark's success: any point of the player (in Sokoban of the first box) in the goal's box.
         vr_bench_pr: the benchmark's precision: prefix within a radius of the reference, by arc length.
         vr_bench_sd: the benchmark's step deviation; None where the benchmark has none.
         vr_bench_mf: the benchmark's fidelity.

@@ -5,8 +5,11 @@ precision is a prefix by arc length, success any point in the goal's box, fideli
 frame with the video's own frame 0. They are for comparison with published numbers; what they cannot see is what the
 strict metrics are for.
 
-One thing differs: the benchmark follows the player by template matching (NCC or CSRT), we by
-`wan_r1.verification.tracking`. Where the player is not seen the last point is repeated, as the benchmark does.
+In Sokoban the benchmark asks of the first box whether it comes into the goal's box, and takes the length and the
+precision of the player's path: nothing relates the two.
+
+One thing differs: the benchmark follows player and box by template matching (NCC or CSRT), we by
+`wan_r1.verification.tracking`. Where one is not seen its last point is repeated, as the benchmark does.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import numpy as np
 
 from wan_r1.tasks.level import Place
 from wan_r1.tasks.roads import GraphLevel
+from wan_r1.tasks.sokoban import SokobanLevel
 
 if TYPE_CHECKING:
     from wan_r1.tasks.dataset import Task
@@ -66,6 +70,7 @@ def benchmark_metrics(
     task: Task,
     rules: BenchmarkRules,
     references: Sequence[np.ndarray] | None = None,
+    boxes: np.ndarray | None = None,
 ) -> BenchmarkMetrics:
     """The benchmark's metrics of one video.
 
@@ -79,18 +84,36 @@ def benchmark_metrics(
         rules: parameters.
         references: paths of the player ``[points, 2]`` as fractions of the frame, at least one; default: the task's
             `trajectory`.
+        boxes: of Sokoban, where it must be given, ``[F, boxes, 2]``: the boxes' centres like ``track``, in the level's
+            order. The first is the one that the benchmark follows.
+
+    Raises:
+        ValueError: if the level is Sokoban and no boxes are given.
     """
     points = repeat_last(track, task.level.center(task.level.start))
+    brought = points
+    if isinstance(task.level, SokobanLevel):
+        if boxes is None:
+            raise ValueError(f"level {task.level.level_id} is Sokoban: give the boxes' tracks (Verdict.boxes)")
+        brought = repeat_last(boxes[:, 0], task.level.center(task.level.boxes[0]))
     paths = [np.asarray(path, np.float64) for path in ([task.trajectory] if references is None else references)]
-    scores = [_against(points, path, task, rules) for path in paths]
+    reached = _reaches_goal(brought, task)
+    scores = [_against(points, path, reached, rules) for path in paths]
     best = max(range(len(paths)), key=lambda i: scores[i]["vr_bench_pr"] - abs(scores[i]["vr_bench_sd"] or 0.0))
     if min(len(points), len(paths[best])) >= 2:
         scores[best]["vr_bench_mf"] = grey_fidelity(video, points, task, rules)
     return scores[best]
 
 
-def _against(points: np.ndarray, reference: np.ndarray, task: Task, rules: BenchmarkRules) -> BenchmarkMetrics:
-    """The metrics of a path against one reference, without fidelity."""
+def _reaches_goal(points: np.ndarray, task: Task) -> bool:
+    """Whether any point [F, 2] is in the goal's box, its borders included."""
+    left, top, right, bottom = _box(task, _goal(task))
+    x, y = points[:, 0], points[:, 1]
+    return bool(((x >= left) & (x <= right) & (y >= top) & (y <= bottom)).any())
+
+
+def _against(points: np.ndarray, reference: np.ndarray, success: bool, rules: BenchmarkRules) -> BenchmarkMetrics:
+    """The metrics of the player's path against one reference, without fidelity; ``success`` if the goal is reached."""
     if min(len(points), len(reference)) < 2:
         return {
             "vr_bench_em": False,
@@ -99,10 +122,6 @@ def _against(points: np.ndarray, reference: np.ndarray, task: Task, rules: Bench
             "vr_bench_sd": 0.0,
             "vr_bench_mf": 0.0,
         }
-    left, top, right, bottom = _box(task, task.level.goal)
-    success = bool(
-        ((points[:, 0] >= left) & (points[:, 0] <= right) & (points[:, 1] >= top) & (points[:, 1] <= bottom)).any()
-    )
     precision = prefix_precision(points, reference, rules)
     wanted, walked = _length(reference), _length(points)
     extra = walked / wanted - 1 if wanted > 1e-9 else 0.0
@@ -136,28 +155,33 @@ def prefix_precision(points: np.ndarray, reference: np.ndarray, rules: Benchmark
 
 
 def grey_fidelity(video: np.ndarray, points: np.ndarray, task: Task, rules: BenchmarkRules) -> float:
-    """Mean share of grey pixels like those of the video's own frame 0, beside start, goal and the tracked box."""
+    """Mean share of grey pixels like those of the video's own frame 0, beside start, goal and the tracked player.
+
+    What Sokoban's boxes cover counts as changed: the benchmark does not mask them.
+    """
     height, width = video.shape[1:3]
     sampled = range(rules.frame_step, len(video), rules.frame_step)
     if not sampled:
         return 0.0
-    start, goal = _pixel_box(task, task.level.start, height, width), _pixel_box(task, task.level.goal, height, width)
+    start, goal = _pixel_box(task, task.level.start, height, width), _pixel_box(task, _goal(task), height, width)
     box_width, box_height = start[2] - start[0], start[3] - start[1]
-    first = cv2.cvtColor(video[0], cv2.COLOR_RGB2GRAY).astype(np.int16)
+    first = cv2.cvtColor(video[0], cv2.COLOR_RGB2GRAY)
+    around = np.ones((height, width), bool)
+    for x0, y0, x1, y1 in (start, goal):
+        around[y0:y1, x0:x1] = False
     scores = []
     for frame in sampled:
-        mask = np.ones((height, width), bool)
-        for x0, y0, x1, y1 in (start, goal):
-            mask[y0:y1, x0:x1] = False
+        mask = around.copy()
         x, y = points[int(frame / len(video) * (len(points) - 1))] * (width, height)
         # A box that starts outside is pushed in whole, not cropped, as the benchmark does.
         x0, y0 = max(0, int(x - box_width / 2)), max(0, int(y - box_height / 2))
         mask[y0 : y0 + box_height, x0 : x0 + box_width] = False
-        if not mask.any():
+        compared = np.count_nonzero(mask)
+        if not compared:
             scores.append(1.0)
             continue
-        grey = cv2.cvtColor(video[frame], cv2.COLOR_RGB2GRAY).astype(np.int16)
-        scores.append(1.0 - float((np.abs(grey - first) > rules.pixel_threshold)[mask].mean()))
+        mask &= cv2.absdiff(cv2.cvtColor(video[frame], cv2.COLOR_RGB2GRAY), first) > rules.pixel_threshold
+        scores.append(1.0 - np.count_nonzero(mask) / compared)
     return float(np.mean(scores))
 
 
@@ -165,6 +189,12 @@ def _side(task: Task) -> float:
     """Side of the boxes around start and goal as a fraction of the frame's: a cell's, or what a level of roads says."""
     level = task.level
     return level.cell_size * (level.box_side if isinstance(level, GraphLevel) else 1.0)
+
+
+def _goal(task: Task) -> Place:
+    """The goal of the benchmark's state: in Sokoban the cell where the first box belongs, as our export writes it."""
+    level = task.level
+    return level.goal[2:4] if isinstance(level, SokobanLevel) else level.goal
 
 
 def _box(task: Task, place: Place) -> tuple[float, float, float, float]:
