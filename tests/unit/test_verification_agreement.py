@@ -27,14 +27,32 @@ def test_rollouts_that_were_misread_once(number: int, kind: str, frame: int):
 
 @pytest.mark.parametrize(
     ("number", "frame"),
-    [(4, 3), (5, 3), (13, 3), (14, 3), (17, 7), (18, 7), (19, 4), (20, 7), (21, 7), (22, 2), (23, 3), (24, 2), (25, 4)],
+    [
+        (4, 3),
+        (5, 3),
+        (13, 3),
+        (14, 3),
+        (17, 7),
+        (18, 7),
+        (19, 4),
+        (20, 7),
+        (21, 7),
+        (22, 2),
+        (23, 3),
+        (24, 2),
+        (25, 4),
+        (26, 7),
+        (27, 7),
+        (29, 3),
+        (30, 6),
+    ],
 )
 def test_a_player_at_half_its_opacity_is_lost(number: int, frame: int):
-    """It fades in on the goal: just under half for one reader and just over half for the other."""
+    """It fades in on the goal: .40 to .50 of its opacity for one reader, .50 to .54 for the other."""
     task, video = kept()[number]
     (verdict,) = verify(video[None], [task])
     assert not verdict.em and verdict.states[frame] == LOST and "lost" not in verdict.states[:frame]
-    (lenient,) = verify(video[None], [task], rules=StrictRules(present=0.45))
+    (lenient,) = verify(video[None], [task], rules=StrictRules(present=0.4))
     assert lenient.states[frame] != LOST
 
 
@@ -60,14 +78,14 @@ def test_both_readers_overlook_a_copy_of_less_than_a_quarter(number: int, frame:
     assert (strict.violations[0].kind, strict.violations[0].frame) == ("duplicate", frame)
 
 
-@pytest.mark.parametrize("number", [15, 16])
+@pytest.mark.parametrize("number", [15, 16, 28])
 def test_a_copy_just_above_a_quarter_is_at_the_limit(number: int, monkeypatch: pytest.MonkeyPatch):
-    """On the goal, one frame early: between .25 and .26 of the opacity for the slow reader, below .25 for the fast."""
+    """On the goal, one frame early: between .25 and .27 of the opacity for the slow reader, below .25 for the fast."""
     task, video = kept()[number]
     (verdict,) = verify(video[None], [task])
     (strict,) = verify(video[None], [task], rules=StrictRules(duplicate=0.23))
     assert verdict.em and not strict.em and not read(video, task).em
-    monkeypatch.setattr(slow_reader, "SECOND", 0.26)
+    monkeypatch.setattr(slow_reader, "SECOND", 0.27)
     assert read(video, task).em
 
 
