@@ -127,7 +127,7 @@ class Run:
         self.rows: list[dict[str, Any]] = []
 
     def evaluate(self, model: VideoModel, weights: Weights, core_seconds: float, samples: int) -> None:
-        """Score the policy and keep the rows, each with exact match by the length of the solution in moves."""
+        """Score the policy and keep the rows, each with exact match by the length of the solution and by texture."""
         with using(model.transformer, weights):
             scores = list(_scores(self.name, model, self.tasks))
         more = {
@@ -139,12 +139,8 @@ class Run:
         }
         for row in summary_rows(scores):
             here = [score for score in scores if (score["split"], score["family"]) == (row["split"], row["family"])]
-            by_length = {
-                moves: {"n": len(em), "em": float(np.mean(em))}
-                for moves in sorted({score["moves"] for score in here})
-                for em in [[score["em"] for score in here if score["moves"] == moves]]
-            }
-            self.rows.append({**row, **more, "by_length": by_length})
+            parts = {f"by_{name}": _by(here, name) for name in ("length", "texture")}
+            self.rows.append({**row, **more, **parts})
         for row in self.rows[-4:]:
             print(f"learning  {self.name} seed {self.seed}  {core_seconds:.0f} core s  {row['split']} {row['family']}  "
                   f"em {row['em']:.3f}  mf {row['mf']:.4f}", flush=True)  # fmt: skip
@@ -158,6 +154,15 @@ class Run:
             torch.save(trainer.state.ema, f"{trainer.prefix}-{round(spent)}.pt")
         if not self.marks:
             raise Spent
+
+
+def _by(scores: list[dict[str, Any]], name: str) -> dict[Any, dict[str, float]]:
+    """Levels and exact match by the length of the solution in moves, or by texture."""
+    found: dict[Any, dict[str, float]] = {}
+    for value in sorted({score[name] for score in scores}):
+        em = [score["em"] for score in scores if score[name] == value]
+        found[value] = {"n": len(em), "em": float(np.mean(em))}
+    return found
 
 
 def _scores(name: str, model: VideoModel, tasks: list[Task]) -> Iterator[dict[str, Any]]:
@@ -174,7 +179,8 @@ def _scores(name: str, model: VideoModel, tasks: list[Task]) -> Iterator[dict[st
         rewards = get_reward("trajectory")(RewardInputs(videos=videos, tasks=part, verdicts=verdicts)).reward
         for task, verdict, reward in zip(part, verdicts, rewards, strict=True):
             facts = {field: getattr(verdict, field) for field in ("em", "sr", "pr", "sd", "mf", "error")}
-            place = {"model": name, "split": task.split, "family": task.family, "moves": len(task.solution) - 1}
+            place = {"model": name, "split": task.split, "family": task.family, "texture": task.texture}
+            place["length"] = len(task.solution) - 1
             yield {**place, **facts, "reward": float(reward)}
 
 
@@ -198,6 +204,9 @@ def _one_seed(family: str, seed: int, given: argparse.Namespace) -> None:
         "families": [family],
         **FORMS.get(family, {}),
     }
+    for name in ("textures", "test_textures"):
+        if values := getattr(given, name):
+            counts[name] = values.split(",")
     generate_tasks(GenerateTasksConfig.from_preset("tiny", counts), output=dataset)
     tasks = [task for split in ("test", "harder") for task in levels(dataset, split, videos=False)]
     train, validation = levels(dataset, "train"), levels(dataset, "validation")
@@ -348,6 +357,8 @@ def main() -> None:
     parser.add_argument("--levels", type=int, default=384, help="levels a split and family")
     parser.add_argument("--prompts", type=int, default=12288, help="levels to learn on without demonstrations")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 uses every core")
+    parser.add_argument("--textures", help="to learn on; without it the preset's, whose codec knows no others")
+    parser.add_argument("--test-textures", help="to evaluate on; without it the same")
     parser.add_argument("--codec", type=Path, help="folder of another codec than the one that ships for the family")
     parser.add_argument("--output", type=Path, required=True, help="folder")
     given = parser.parse_args()
