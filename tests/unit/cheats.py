@@ -410,7 +410,7 @@ def obstacles_erased_later(task: Task) -> Video | None:
 @cheat(RULE)
 def walls_vanish_around_the_player(task: Task) -> Video | None:
     """Those of the cell it is in, which come back when it leaves."""
-    full, empty = background(task), without_obstacles(task)
+    full, empty = background(task), background(task, replace(task.level, right_walls=(), down_walls=()))
     y, x = np.mgrid[: task.height, : task.width] + 0.5
     side = cell_pixels(task)
     video = task.video.copy()

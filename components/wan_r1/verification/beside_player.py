@@ -59,7 +59,9 @@ def with_player(
 def lost_shares(
     frames: np.ndarray, drawn: np.ndarray, opacity: np.ndarray, contrast: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """Shares of patches' contrast that are gone beside the player, float32 [T]; 0 where too little of it shows.
+    """Shares of patches' contrast that are gone beside the player, and what they explain, float32 [2, T].
+
+    That is a share of the squared difference, less what blur explains of it. Both are 0 where too little shows.
 
     Args:
         frames: float32 [T, h, w, 3], windows of the video.
@@ -77,7 +79,9 @@ def lost_shares(
     total = (seen**2).sum((1, 2, 3))
     seen *= 1 - opacity
     vectors = np.stack([seen, root * (blurred - drawn), root * (frames - drawn)], axis=1).reshape(many, 3, -1)
-    (cc, cl, cd), (_, ll, ld), _ = np.moveaxis(vectors @ vectors.swapaxes(1, 2), 0, -1)
+    (cc, cl, cd), (_, ll, ld), (_, _, dd) = np.moveaxis(vectors @ vectors.swapaxes(1, 2), 0, -1)
     blur = np.clip((ld * cc - cd * cl) / np.maximum(ll * cc - cl**2, 1e-3), 0, MOST_BLUR)
     shares = (blur * cl - cd) / np.maximum(cc, 1e-3)
-    return np.where(cc >= _LEAST_SEEN * total, shares, 0).astype(np.float32)
+    # What is left of the difference may come from a player that is a little elsewhere, larger or fainter than drawn.
+    explained = shares**2 * cc / np.maximum(dd - 2 * blur * ld + blur**2 * ll, 1e-3)
+    return np.where(cc >= _LEAST_SEEN * total, (shares, explained), 0).astype(np.float32)

@@ -25,6 +25,9 @@ to .20 at least."""
 _GOAL_LOST = 0.2
 """Share of what shows of the goal beside the player that must be lost for it to count as changed. Without H.264 honest
 videos come to .01, drawings of a player on a goal that is gone to .28 at least."""
+_EXPLAINED, _CLEAR = 0.5, 48.0
+"""Share of the difference that a wall's loss beside the player must explain to count, and the least contrast in levels
+of what is looked at there: a player that is drawn a little differently changes a faint border as much."""
 _SMALL = 4096
 """Pixels up to which a frame counts as small."""
 
@@ -144,10 +147,11 @@ def _changed_patches(frames, difference, position, radius, scenes, which, weight
     changed[..., ::2, ::2] = False
 
     gap = _gaps(position, weights)
-    # Whose means the player may change: floor and what is outside at once, walls where it reaches into them.
-    near = np.where(solid, -1.0, _SPREAD - 1).astype(np.float32)
+    # Whose means the player may change: faint ones at once, walls where it reaches into them.
+    clear = solid & (squared >= _CLEAR**2)
+    near = np.where(clear, -1.0, _SPREAD - 1).astype(np.float32)
     touched = gap < (np.maximum(radius[:, None, None] + near[which], 0) ** 2)[:, None]
-    covered = touched & solid[which][:, None]
+    covered = touched & clear[which][:, None]
     # Neither corners, nor walls at the edge of the frame: these are nearer to the player, and nothing is behind them.
     covered[..., ::2, ::2] = False
     covered[..., [0, -1], :] = covered[..., [0, -1]] = False
@@ -195,12 +199,16 @@ def _changed_beside_player(
     behind, drawn, opacity = with_player(scenes, scene, position[video, frame], rows, columns)
     own = (own_rows[:, :, None] * own_columns[:, None, :])[..., None]
     floor = (behind * own).sum((1, 2)) / own.sum((1, 2)) - contrast
+    # A wall fills its band: beside its mean colour there is only grain, which compression takes away.
+    what = np.where(whole[:, None, None, None], behind - floor[:, None, None], contrast[:, None, None])
     last = len(weights[0]) - 1
     inside = rows.clip(0, last)[:, :, None], columns.clip(0, last)[:, None, :]
     shown = frames[video[:, None, None], frame[:, None, None], *inside].astype(np.float32)
     pixels = all_rows[:, :, None] * all_columns[:, None, :]
-    lost = lost_shares(shown, drawn, opacity, behind - floor[:, None, None], pixels)
-    changed[video, frame, down, right] = lost > np.where(kinds == GOAL, _GOAL_LOST, 1 - rules.wall_opacity)
+    lost, explained = lost_shares(shown, drawn, opacity, what, pixels)
+    goal = kinds == GOAL
+    gone = (lost > 1 - rules.wall_opacity) & (explained > _EXPLAINED)
+    changed[video, frame, down, right] = np.where(goal, lost > _GOAL_LOST, gone)
     return changed
 
 

@@ -212,7 +212,7 @@ def _goal_lost_beside_player(frames: np.ndarray, position: np.ndarray, radius: f
         floor = (behind[0] * weights[..., None]).sum((0, 1)) / weights.sum() - scene.contrast[k]
         window = np.ix_(rows.clip(0, height - 1), columns.clip(0, width - 1))
         shown = frames[near][:, window[0], window[1]].astype(np.float32)
-        lost = lost_shares(shown, drawn, opacity, behind - floor, np.broadcast_to(weights, shown.shape[:3]))
+        lost, _ = lost_shares(shown, drawn, opacity, behind - floor, np.broadcast_to(weights, shown.shape[:3]))
         changed[near, k] = lost > _GOAL_LOST
     return changed
 
