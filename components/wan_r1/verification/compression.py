@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wan_r1.tasks.families import get_family
-from wan_r1.tasks.level import Place
+from wan_r1.tasks.level import GridLevel, Place
 from wan_r1.tasks.sokoban import SokobanLevel
 from wan_r1.tasks.textures import TEXTURES
 from wan_r1.verification.colour_drift import SORTS, colour_drift
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from wan_r1.tasks.dataset import Task
 
 _LARGEST_CELL = 16
-"""Pixels a cell from which compressed videos are read like any (tests/benchmarks/calibration.md)."""
+"""Pixels a cell from which compressed videos of grids are read like any, and above which those of roads are, on which a
+player covers less of a cell (tests/benchmarks/calibration.md)."""
 _KINDS = frozenset(
     {
         *("lost", "duplicate", "jump", "too_fast", "off_path", "shows_through", "box_lost", "box_duplicate"),
@@ -74,11 +75,18 @@ def may_be_compressed(videos: Sequence[NDArray[np.uint8]], tasks: Sequence[Task]
         videos: ``[F, H, W, 3]`` each, all of one size.
         tasks: the level of each.
     """
-    _, height, width, _ = videos[0].shape
-    if height >= _LARGEST_CELL * tasks[0].level.canvas or height % 2 or width % 2:
+    if not _small(videos[0], tasks[0]):
         return np.zeros(len(videos), bool)
     own = _steps(np.stack([video[0] for video in videos]))
     return own < _STEPS * _steps(np.stack([task.first_frame for task in tasks]))
+
+
+def _small(video: NDArray[np.uint8], task: Task) -> bool:
+    """Whether its cells are small enough to be damaged beyond what the usual rules forgive."""
+    _, height, width, _ = video.shape
+    cell = height / task.level.canvas
+    grid = isinstance(task.level, GridLevel | SokobanLevel)
+    return (cell < _LARGEST_CELL if grid else cell <= _LARGEST_CELL) and height % 2 == 0 and width % 2 == 0
 
 
 def _steps(images: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -183,9 +191,9 @@ def _drifted_verdict(verdict: Verdict, drifted: NDArray[np.bool_], start: Place)
 
 def _worth_it(video: NDArray[np.uint8], task: Task, verdict: Verdict) -> bool:
     """Whether a video's cells are small, its violations such as compression can feign, and its look one of ours."""
-    _, height, width, _ = video.shape
-    small = height < _LARGEST_CELL * task.level.canvas and height % 2 == 0 and width % 2 == 0
-    return small and task.texture in TEXTURES and all(found.kind in _KINDS for found in verdict.violations)
+    return (
+        _small(video, task) and task.texture in TEXTURES and all(found.kind in _KINDS for found in verdict.violations)
+    )
 
 
 def _half_resolution(video: NDArray[np.uint8], image: NDArray[np.uint8]) -> bool:
