@@ -66,7 +66,7 @@ FORMS = {
     "Sokoban, 1024 px": _form(BOXES, 1, 1024, 4, 17, 0.5, spots=IN_TURN),
     "roads, 64 px": _form(ROADS, 1, 64, 8, 49, 0.5),
     "roads, 96 px": _form(ROADS, 1, 96, 8, 33, 1.0),
-    "roads, 128 px": _form(ROADS, 1, 128, 8, 49, 0.5),
+    "roads, 128 px": _form(ROADS, 2, 128, 8, 49, 0.5),
     "roads, 256 px": _form(ROADS, 1, 256, 8, 49, 0.5),
     "roads, 512 px": _form(ROADS, 1, 512, 8, 49, 0.5, spots=IN_TURN),
     "roads, 512 px, 16 cells": _form(ROADS, 1, 512, 16, 25, 1.0, spots=EASY[::2]),
