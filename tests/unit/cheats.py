@@ -409,7 +409,8 @@ def obstacles_erased_later(task: Task) -> Video | None:
 
 @cheat(RULE)
 def walls_vanish_around_the_player(task: Task) -> Video | None:
-    """Those of the cell it is in, which come back when it leaves."""
+    """Those of the cell it is in, which come back when it leaves. Edges of traps that vanish so are let pass in some
+    levels (`tolerated.traps_and_walls_vanish_around_the_player`)."""
     full, empty = background(task), background(task, replace(task.level, right_walls=(), down_walls=()))
     y, x = np.mgrid[: task.height, : task.width] + 0.5
     side = cell_pixels(task)

@@ -36,6 +36,19 @@ def walls_and_traps_at_half_their_contrast(task: Task) -> Video:
 
 
 @tolerated
+def traps_and_walls_vanish_around_the_player(task: Task) -> Video:
+    """Within .62 cells of it along both axes. Walls are seen to be gone; of a trap only its edge is there."""
+    full, empty = background(task), without_obstacles(task)
+    y, x = np.mgrid[: task.height, : task.width] + 0.5
+    frames = []
+    for place in task.trajectory:
+        away = np.maximum(abs(x - place[0] * task.width), abs(y - place[1] * task.height))
+        behind = np.where((away < 0.62 * cell_pixels(task))[..., None], empty, full)
+        frames.append(draw(task, place[None], behind)[0])
+    return _with_first_frame(task, np.stack(frames))
+
+
+@tolerated
 def player_shrinks_to_60_percent(task: Task) -> Video:
     """Of its radius; above `StrictRules.present`."""
     behind, colour = background(task), tuple(int(level) for level in texture(task).player)
